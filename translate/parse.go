@@ -1,0 +1,168 @@
+package translate
+
+import (
+	"fmt"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// flawSecondHeader is the loss of a header that may stand once and stands
+	// again; its name follows.
+	flawSecondHeader = "second header "
+	// flawJunk is the loss of a line inside a header that is no field.
+	flawJunk = "junk in a header"
+	// flawAuthors is the loss of all authors but the one that APIs take.
+	flawAuthors = "further From addresses"
+)
+
+// Parse reads a spooled mail once. On success the message owns the spool; on
+// an error, which wraps [ErrMalformed] where the mail is to blame, the caller
+// still does.
+func Parse(s *Spool, e Envelope) (*Message, error) {
+	root, junk, err := scan(s)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Envelope: e, Size: s.Size(), spool: s}
+	if junk {
+		m.flaw(flawJunk)
+	}
+	if err := m.readHeader(root.header); err != nil {
+		return nil, err
+	}
+	if root.content.value == "multipart/mailgun-variables" {
+		m.Directives.Merges = append(m.Directives.Merges, Merge{Dialect: dialectMailgun})
+	}
+	if err := build(m, root); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// readHeader sorts the root header into the model.
+func (m *Message) readHeader(header fields) error {
+	d := directiveReader{m: m}
+	seen := make(map[string]bool, len(header))
+	var authors []Address
+	for _, f := range header {
+		name := strings.ToLower(f.name)
+		taken, err := d.take(name, f)
+		if err != nil {
+			return err
+		}
+		if taken || isTrace(name) {
+			continue
+		}
+		if seen[name] && standsOnce(name) {
+			m.flaw(flawSecondHeader + f.name)
+			continue
+		}
+		seen[name] = true
+		if name == "from" {
+			authors = parseAddresses(f.raw())
+		} else if !m.take(name, f) {
+			m.Headers = append(m.Headers, Header{Name: f.name, Value: f.text(), Raw: f.raw()})
+		}
+		if len(authors)+len(m.To)+len(m.Cc)+len(m.ReplyTo) > maxAddresses {
+			return fmt.Errorf("%w: its headers show more than %d addresses", ErrMalformed, maxAddresses)
+		}
+	}
+	if m.From = author(authors, m.Sender); len(authors) > 1 {
+		m.flaw(flawAuthors)
+	}
+	return d.finish()
+}
+
+// take stores a field that the model has a place for.
+func (m *Message) take(name string, f field) bool {
+	switch name {
+	case "sender":
+		if list := parseAddresses(f.raw()); len(list) > 0 {
+			m.Sender = &list[0]
+		}
+	case "to":
+		m.To = append(m.To, parseAddresses(f.raw())...)
+	case "cc":
+		m.Cc = append(m.Cc, parseAddresses(f.raw())...)
+	case "reply-to":
+		m.ReplyTo = parseAddresses(f.raw())
+	case "subject":
+		m.Subject = f.text()
+	case "message-id":
+		if ids := parseIDs(f.raw()); len(ids) > 0 {
+			m.MessageID = ids[0]
+		}
+	case "in-reply-to":
+		m.InReplyTo = strings.Join(parseIDs(f.raw()), " ")
+	case "references":
+		m.References = fewIDs(parseIDs(f.raw()))
+	case "date":
+		m.Date = parseDate(f.raw())
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *Message) flaw(name string) {
+	if !slices.Contains(m.Flaws, name) {
+		m.Flaws = append(m.Flaws, name)
+	}
+}
+
+// author is the From that a provider can be given: of several the Sender if it
+// is among them, else the first with a domain.
+func author(authors []Address, sender *Address) *Address {
+	if sender != nil && len(authors) > 1 {
+		for i := range authors {
+			if strings.EqualFold(authors[i].Email, sender.Email) && authors[i].Domain() != "" {
+				return &authors[i]
+			}
+		}
+	}
+	for i := range authors {
+		if authors[i].Domain() != "" {
+			return &authors[i]
+		}
+	}
+	return nil
+}
+
+// standsOnce: RFC 5322, 3.6. To and Cc are joined instead: programs repeat them.
+func standsOnce(name string) bool {
+	switch name {
+	case "from", "sender", "reply-to", "subject", "date", "message-id", "in-reply-to", "references":
+		return true
+	}
+	return false
+}
+
+// isTrace: what earlier hops wrote (RFC 5321, 4.4), what must not be shown
+// (Bcc), and what describes the MIME structure that a provider makes anew.
+func isTrace(name string) bool {
+	switch name {
+	case "received", "return-path", "delivered-to", "x-original-to", "envelope-to", "received-spf",
+		"authentication-results", "bcc", "resent-bcc", "mime-version",
+		"apparently-to", "x-envelope-to", "x-rcpt-to", "x-envelope-from",
+		// Marks of the providers' own relays, which their APIs refuse.
+		"x-sg-eid", "x-sg-id", "x-pm-message-id", "x-pm-rcpt", "x-pm-ip":
+		return true
+	}
+	return strings.HasPrefix(name, "content-") || strings.Contains(name, "smtp2go")
+}
+
+// parseDate gives the zero time for what is no date. The usual form goes first:
+// mail.ParseDate tries dozens, which was half the cost of a small mail.
+func parseDate(raw string) time.Time {
+	if date, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", raw); err == nil {
+		return date
+	}
+	date, err := mail.ParseDate(raw)
+	if err != nil {
+		return time.Time{}
+	}
+	return date
+}
