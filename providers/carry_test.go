@@ -1,0 +1,264 @@
+package providers_test
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// plain is a mail that every provider carries.
+func plain() *translate.Message {
+	return &translate.Message{
+		From: &translate.Address{Email: "shop@example.com"}, Subject: "s", Date: now,
+		Text: &translate.Part{Type: "text/plain", Size: 10}, Size: 100,
+	}
+}
+
+// anew is an API that builds the mail anew and takes a little of everything.
+var anew = providers.Capabilities{
+	MaxSize: 1000, ScheduleHorizon: time.Hour, MaxTags: 2, MaxTagRunes: 5, ASCIITags: true, MaxMetadataBytes: 30,
+	Merges: []string{"sendgrid"}, FileNameStops: ";", ForbiddenHeaders: []string{"Received"},
+}
+
+func TestCheckRefuses(t *testing.T) {
+	raw := providers.Capabilities{RawMIME: true}
+	for _, c := range []struct {
+		name   string
+		c      providers.Capabilities
+		change func(*translate.Message)
+		want   providers.Category // empty: carried
+		local  bool
+	}{
+		{"plain", anew, func(*translate.Message) {}, "", false},
+		{"no From", raw, func(m *translate.Message) { m.From = nil }, providers.Malformed, false},
+		{"From that is no address", anew, func(m *translate.Message) { m.From.Email = `"@example.com` }, providers.Malformed, false},
+		{"odd From", anew, func(m *translate.Message) { m.From.Email = `"a b"@example.com` }, "", false},
+		{"odd dots", anew, func(m *translate.Message) { m.From.Email = "a..b.@example.com" }, "", false},
+		{"local part", anew, func(m *translate.Message) { m.From.Email = "ü@example.com" }, providers.NotFaithful, true},
+
+		// What must not be changed leaves raw or not at all.
+		{"signed", anew, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, providers.NotFaithful, true},
+		{"encrypted", anew, func(m *translate.Message) { m.Opaque = translate.OpaqueEncrypted }, providers.NotFaithful, true},
+		{"signed, raw", raw, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, "", false},
+		{"encoding", anew, func(m *translate.Message) { m.UnknownEncoding = "x-own" }, providers.NotFaithful, true},
+		{"encoding, raw", raw, func(m *translate.Message) { m.UnknownEncoding = "x-own" }, "", false},
+
+		// The horizon itself is inside; a time that has passed is now.
+		{"at the horizon", anew, func(m *translate.Message) { m.Directives.SendAt = now.Add(time.Hour) }, "", false},
+		{"beyond it", anew, func(m *translate.Message) { m.Directives.SendAt = now.Add(time.Hour + 1) }, providers.NotFaithful, true},
+		{"no schedule", raw, func(m *translate.Message) { m.Directives.SendAt = now.Add(1) }, providers.NotFaithful, true},
+		{"passed", raw, func(m *translate.Message) { m.Directives.SendAt = now }, "", false},
+
+		// Size: raw as received, else what the API is given.
+		{"exactly", anew, func(m *translate.Message) { m.Text.Size = 1000 }, "", false},
+		{"one more", anew, func(m *translate.Message) { m.Text.Size = 1001 }, providers.TooLarge, true},
+		{"in base64", anew, func(m *translate.Message) { m.Parts = []translate.Part{{Size: 750}} }, providers.TooLarge, true},
+		{"received in quoted-printable", anew, func(m *translate.Message) { m.Size = 3000 }, "", false},
+		{"raw", providers.Capabilities{RawMIME: true, MaxSize: 99}, func(*translate.Message) {}, providers.TooLarge, true},
+
+		{"own merge", anew, func(m *translate.Message) { m.Directives.Merges = []translate.Merge{{Dialect: "sendgrid"}} }, "", false},
+		{"foreign merge", anew, func(m *translate.Message) {
+			m.Directives.Merges = []translate.Merge{{Dialect: "sendgrid"}, {Dialect: "mailgun"}}
+		}, providers.Malformed, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := plain()
+			c.change(m)
+			_, err := providers.Check(c.c, m, now)
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("refused with %v, want it carried", err)
+			case c.want != "" && (err == nil || err.Category != c.want || err.Local != c.local || err.Message == ""):
+				t.Errorf("refused with %+v, want %s, local %v, and why", err, c.want, c.local)
+			}
+		})
+	}
+}
+
+func TestCheckNamesLosses(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*translate.Message)
+		want   []string
+		raw    []string // where the application's bytes leave
+	}{
+		{"nothing", func(*translate.Message) {}, nil, nil},
+		{"flaws", func(m *translate.Message) { m.Flaws = []string{"nested signature"} }, []string{"nested signature"}, nil},
+		{"AMP", func(m *translate.Message) { m.AMP = &translate.Part{Size: 1} }, []string{"AMP"}, nil},
+		{"empty files", func(m *translate.Message) { m.Parts = []translate.Part{{}, {}} }, []string{"empty file"}, nil},
+		{"file name", func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a;b", Size: 1}} }, []string{"file name"}, nil},
+		{"date", func(m *translate.Message) { m.Date = now.Add(-time.Hour) }, []string{"date"}, nil},
+		{"date of a slow clock", func(m *translate.Message) { m.Date = now.Add(-5 * time.Minute) }, nil, nil},
+		{"no date", func(m *translate.Message) { m.Date = time.Time{} }, nil, nil},
+		{"sender", func(m *translate.Message) { m.Sender = &translate.Address{Email: "bot@example.com"} }, []string{"sender"}, nil},
+		{"sender as From", func(m *translate.Message) { m.Sender = &translate.Address{Email: "Shop@example.com"} }, nil, nil},
+		{
+			"headers", func(m *translate.Message) {
+				m.Headers = []translate.Header{{Name: "X-A", Value: "1"}, {Name: "received", Value: "x"}, {Name: "x-a", Value: "2"}, {Name: "Ü", Value: "3"}, {Name: "X B", Value: "4"}}
+			},
+			[]string{"header received", "repeated header x-a", "header Ü", "header X B"},
+			nil,
+		},
+		{"reply-to", func(m *translate.Message) { m.ReplyTo = []translate.Address{{Email: "root"}} }, []string{"reply-to address"}, nil},
+		{
+			"references", func(m *translate.Message) {
+				m.References = strings.Fields(strings.Repeat("<1234567@example.com> ", 60))
+			},
+			[]string{"references"},
+			nil,
+		},
+		{"tags", func(m *translate.Message) { m.Directives.Tags = []string{"ü"} }, []string{"tags"}, []string{"tags"}},
+		{
+			"metadata", func(m *translate.Message) { m.Directives.Metadata = map[string]string{"k": strings.Repeat("v", 30)} },
+			[]string{"metadata"},
+			[]string{"metadata"},
+		},
+		{
+			"options", func(m *translate.Message) {
+				m.Directives.Options = []translate.Option{{Dialect: "mailgun", Name: "X-Mailgun-Dkim"}, {Name: "X-SMTPAPI section"}}
+			},
+			[]string{"option mailgun:X-Mailgun-Dkim", "option X-SMTPAPI section"},
+			[]string{"option mailgun:X-Mailgun-Dkim", "option X-SMTPAPI section"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := plain()
+			c.change(m)
+			for name, carrier := range map[string]struct {
+				c    providers.Capabilities
+				want []string
+			}{"anew": {anew, c.want}, "raw": {providers.Capabilities{RawMIME: true}, c.raw}} {
+				got, err := providers.Check(carrier.c, m, now)
+				if err != nil {
+					t.Fatalf("%s: refused with %v", name, err)
+				}
+				if diff := cmp.Diff(carrier.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckCarriesAMPOnlyWithHTML(t *testing.T) {
+	c := anew
+	c.AMP = true
+	m := plain()
+	m.AMP = &translate.Part{Size: 1}
+	if losses, _ := providers.Check(c, m, now); !cmp.Equal(losses, []string{"AMP"}) {
+		t.Errorf("without HTML the losses are %q, want AMP", losses)
+	}
+	m.HTML = &translate.Part{Size: 1}
+	if losses, _ := providers.Check(c, m, now); losses != nil {
+		t.Errorf("with HTML the losses are %q, want none", losses)
+	}
+}
+
+func TestCheckAsksForLostOptions(t *testing.T) {
+	c := anew
+	c.LostOptions = func(options []translate.Option) []string { return []string{options[0].Name} }
+	m := plain()
+	m.Directives.Options = []translate.Option{{Name: "one"}, {Name: "two"}}
+	if losses, _ := providers.Check(c, m, now); !cmp.Equal(losses, []string{"one"}) {
+		t.Errorf("the losses are %q, want those of the provider", losses)
+	}
+}
+
+func TestFitTags(t *testing.T) {
+	kept, lost := providers.FitTags(anew, []string{"", "a", "a", "sixsix", "ü", "b", "c"})
+	if diff := cmp.Diff([]string{"a", "b"}, kept); diff != "" || !lost {
+		t.Errorf("lost %v (-want +got):\n%s", lost, diff)
+	}
+	if _, lost := providers.FitTags(anew, []string{"a", "a"}); lost {
+		t.Error("a tag given twice is lost, want it once")
+	}
+}
+
+// A sandbox takes any number of tags: the time must not grow with its square.
+func TestFitTagsOfMany(t *testing.T) {
+	tags := make([]string, 100_000)
+	for i := range tags {
+		tags[i] = strconv.Itoa(i)
+	}
+	start := time.Now()
+	kept, _ := providers.FitTags(providers.Capabilities{MaxTags: math.MaxInt}, tags)
+	if took := time.Since(start); len(kept) != len(tags) || took > 3*time.Second {
+		t.Errorf("%d of %d tags in %v, want all, in far less than 3 s", len(kept), len(tags), took)
+	}
+}
+
+func TestFitMetadata(t *testing.T) {
+	// Of 30 octets of JSON three short pairs take 26; the long one does not fit.
+	kept, lost := providers.FitMetadata(anew, map[string]string{
+		"b": "x", "a": "1", "bridge_id": "forged", "c": strings.Repeat("y", 30), "d": "z",
+	})
+	if diff := cmp.Diff([]providers.Pair{{Key: "a", Value: "1"}, {Key: "b", Value: "x"}, {Key: "d", Value: "z"}}, kept); diff != "" || !lost {
+		t.Errorf("lost %v (-want +got):\n%s", lost, diff)
+	}
+	// Escapes count: {"k":"…"} with 11 quotes takes 31 octets and a comma.
+	if _, lost := providers.FitMetadata(anew, map[string]string{"k": strings.Repeat(`"`, 11)}); !lost {
+		t.Error("what is too long once escaped is kept")
+	}
+	// What the provider's events use themselves would come back as something else.
+	reserving := anew
+	reserving.ReservedMetadata = []string{"email"}
+	kept, lost = providers.FitMetadata(reserving, map[string]string{"email": "x", "a": "1"})
+	if diff := cmp.Diff([]providers.Pair{{Key: "a", Value: "1"}}, kept); diff != "" || !lost {
+		t.Errorf("reserved: lost %v (-want +got):\n%s", lost, diff)
+	}
+	if kept, lost := providers.FitMetadata(anew, nil); len(kept) != 0 || lost {
+		t.Errorf("of nothing %v is kept, lost %v", kept, lost)
+	}
+}
+
+func TestFitHeaders(t *testing.T) {
+	headers := []translate.Header{{Name: "X-A", Value: "1\r\nBcc: x"}, {Name: "X-B", Value: "2"}, {Name: "x-a", Value: "3", Raw: "=?utf-8?q?3?="}}
+	kept, _ := providers.FitHeaders(anew, headers)
+	if diff := cmp.Diff([]translate.Header{
+		{Name: "X-A", Value: "1  Bcc: x, 3", Raw: "1  Bcc: x, =?utf-8?q?3?="}, {Name: "X-B", Value: "2", Raw: "2"},
+	}, kept); diff != "" {
+		t.Errorf("joined (-want +got):\n%s", diff)
+	}
+	c := anew
+	c.RepeatedHeaders = true
+	if kept, losses := providers.FitHeaders(c, headers); len(kept) != 3 || losses != nil {
+		t.Errorf("of repeated headers %v is kept with the losses %q, want all", kept, losses)
+	}
+}
+
+func TestFitReferences(t *testing.T) {
+	id := func(i int) string { return "<" + strings.Repeat("x", 90) + string(rune('a'+i)) + "@h>" }
+	var ids []string
+	for i := range 26 {
+		ids = append(ids, id(i))
+	}
+	value, lost := providers.FitReferences(ids)
+	kept := strings.Fields(value)
+	if !lost || len(value) > 998 || kept[0] != id(0) || kept[len(kept)-1] != id(25) || len(kept) < 9 {
+		t.Errorf("kept %d ids in %d octets, lost %v; want the first and the last ones", len(kept), len(value), lost)
+	}
+	if value, lost := providers.FitReferences([]string{strings.Repeat("x", 2000)}); value != "" || !lost {
+		t.Errorf("an id longer than a line is kept: %d octets", len(value))
+	}
+	if value, lost := providers.FitReferences(nil); value != "" || lost {
+		t.Errorf("no references are %q, lost %v", value, lost)
+	}
+}
+
+func TestFitFileName(t *testing.T) {
+	if got, lost := providers.FitFileName(anew, "a;b\r\nc.txt"); got != "a_b__c.txt" || !lost {
+		t.Errorf("the name is %q, lost %v", got, lost)
+	}
+	if got, lost := providers.FitFileName(anew, "Größe, März.pdf"); got != "Größe, März.pdf" || lost {
+		t.Errorf("the name is %q, lost %v, want it as it was", got, lost)
+	}
+}
