@@ -1,0 +1,178 @@
+// Package httpapi makes a provider of an adapter and HTTP: it runs the
+// adapter's requests with streamed bodies, authorises them, bounds their time
+// and their answers, and says what is ambiguous.
+//
+// A request that got no answer is ambiguous as soon as the last octet of its
+// body was handed to the transport: before that nobody can have read it whole.
+// Redirects are never followed, and nothing that may have been read is sent
+// again: no request carries an Idempotency-Key, with which net/http would
+// repeat it by itself.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+var (
+	errBaseURL  = errors.New("base_url is not scheme and host alone")
+	errEndpoint = errors.New("the endpoint is no URL")
+)
+
+// Provider is one configured account of a provider. It is safe for concurrent
+// use; it starts no goroutine.
+type Provider struct {
+	config    Config
+	base      *url.URL // of base_url; nil without one, and where it cannot be read
+	adapter   providers.Adapter
+	transport http.RoundTripper
+	agent     string
+}
+
+// New joins an adapter and a transport, which providers may share. The
+// configuration must be valid.
+func New(c Config, a providers.Adapter, transport http.RoundTripper) *Provider {
+	base, _ := parseBase(c.BaseURL)
+	return &Provider{config: c, base: base, adapter: a, transport: transport, agent: "smtp-bridge/" + version()}
+}
+
+// version is that of the build; "devel" outside a release.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// Name is the configured name.
+func (p *Provider) Name() string { return p.config.Name }
+
+// Capabilities are the adapter's.
+func (p *Provider) Capabilities() providers.Capabilities { return p.adapter.Capabilities() }
+
+// Send runs the adapter's requests one after another and blocks until all are
+// answered or given up. Once an answer says that the account or the provider is
+// unavailable, the rest of the requests stays unsent.
+func (p *Provider) Send(ctx context.Context, m *translate.Message) providers.Outcome {
+	results := make(map[string]providers.Result, len(m.Envelope.Recipients))
+	var given *providers.Error
+	for _, r := range p.adapter.Requests(m) {
+		if given != nil {
+			collect(results, providers.Fail(r.Recipients, providers.Refused, given))
+			continue
+		}
+		outcome := p.send(ctx, r)
+		collect(results, outcome)
+		given = hopeless(outcome)
+	}
+	outcome := providers.Fail(m.Envelope.Recipients, providers.Refused,
+		&providers.Error{Category: providers.LocalFailure, Message: "no request was made for this recipient"})
+	for i := range outcome {
+		if result, ok := results[outcome[i].Recipient]; ok {
+			outcome[i] = result
+		}
+		outcome[i].Provider = p.config.Name
+	}
+	return outcome
+}
+
+func collect(results map[string]providers.Result, outcome providers.Outcome) {
+	for _, result := range outcome {
+		results[result.Recipient] = result
+	}
+}
+
+// hopeless is the error that the next request would meet as well.
+func hopeless(outcome providers.Outcome) *providers.Error {
+	beyondOneRequest := []providers.Category{
+		providers.Authentication, providers.RateLimit, providers.QuotaExceeded, providers.NetworkError,
+		providers.ServiceUnavailable, providers.ConfigurationError, providers.LocalFailure,
+	}
+	for _, result := range outcome {
+		if result.Err != nil && slices.Contains(beyondOneRequest, result.Err.Category) {
+			return result.Err
+		}
+	}
+	return nil
+}
+
+// send makes one request: one result for each of its recipients.
+func (p *Provider) send(ctx context.Context, r providers.Request) providers.Outcome {
+	if limit := p.Capabilities().MaxRequestBytes; limit > 0 && r.Body != nil && r.Body.Len() > limit {
+		return providers.Fail(r.Recipients, providers.Refused, &providers.Error{
+			Category: providers.TooLarge, Local: true, Message: "the request is larger than the provider takes",
+		})
+	}
+	answer, state, err := p.exchange(ctx, r)
+	if err != nil {
+		return providers.Fail(r.Recipients, state, err)
+	}
+	outcome := complete(r.Recipients, p.adapter.Results(r, answer.Response))
+	answer.secrets.clean(outcome)
+	return outcome
+}
+
+// complete gives exactly one result per recipient, each with an error unless
+// it was accepted. Of what the adapter says nothing, nothing is known.
+func complete(recipients []string, results []providers.Result) providers.Outcome {
+	outcome := providers.Fail(recipients, providers.Ambiguous,
+		&providers.Error{Category: providers.ServiceUnavailable, Message: "the answer says nothing of this recipient"})
+	for i := range outcome {
+		at := i // the usual order
+		if i >= len(results) || results[i].Recipient != outcome[i].Recipient {
+			at = slices.IndexFunc(results, func(r providers.Result) bool { return r.Recipient == outcome[i].Recipient })
+		}
+		if at < 0 || (results[at].State == providers.Accepted) != (results[at].Err == nil) {
+			continue
+		}
+		outcome[i] = results[at]
+	}
+	return outcome
+}
+
+// probeReader is an adapter that reads more out of the answer to its probe
+// than the status.
+type probeReader interface {
+	// Probed gives nil where the credentials can send.
+	Probed(resp providers.Response) *providers.Error
+}
+
+// Probe asks the provider whether the credentials work, without sending. The
+// error is a [*providers.Error].
+func (p *Provider) Probe(ctx context.Context) error {
+	answer, _, refusal := p.exchange(ctx, p.adapter.Probe())
+	if refusal != nil {
+		return refusal
+	}
+	if reader, ok := p.adapter.(probeReader); ok {
+		refusal = reader.Probed(answer.Response)
+	} else if answer.Status < 200 || answer.Status > 299 {
+		refusal = providers.Refusal(answer.Status, string(answer.Body))
+	}
+	if refusal != nil {
+		return answer.secrets.cleanError(refusal)
+	}
+	return nil
+}
+
+// endpoint puts the scheme and host of base_url in the place of the real ones.
+func (p *Provider) endpoint(realURL string) (*url.URL, error) {
+	target, err := url.Parse(realURL)
+	switch {
+	case err != nil:
+		return nil, errEndpoint
+	case p.config.BaseURL == "":
+		return target, nil
+	case p.base == nil:
+		return nil, errBaseURL
+	}
+	target.Scheme, target.Host = p.base.Scheme, p.base.Host
+	return target, nil
+}
