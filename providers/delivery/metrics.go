@@ -1,0 +1,100 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"smtpbridge/providers"
+)
+
+// ok stands where a category would: a recipient was taken.
+const ok providers.Category = "ok"
+
+// metrics are the pipeline's. A request is counted when it ends, a recipient
+// when the application is told of it.
+type metrics struct {
+	deliveries prometheus.Histogram
+	requests   *prometheus.CounterVec
+	durations  *prometheus.HistogramVec
+	recipients *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	// From an answer of a provider near by to the longest budget in use, in seconds.
+	buckets := []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	auto := promauto.With(reg)
+	return &metrics{
+		deliveries: auto.NewHistogram(prometheus.HistogramOpts{
+			Name:    "bridge_delivery_duration_seconds",
+			Help:    "Time from the end of a message's data to what its reply says.",
+			Buckets: buckets,
+		}),
+		requests: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "bridge_provider_requests_total",
+			Help: "Messages handed to a provider, by what it answered; ok where it took a recipient.",
+		}, []string{"provider", "category"}),
+		durations: auto.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "bridge_provider_request_duration_seconds",
+			Help:    "Time that a provider took to answer, late answers included.",
+			Buckets: buckets,
+		}, []string{"provider"}),
+		recipients: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "bridge_provider_recipients_total",
+			Help: "Recipients handed to a provider, by what the application was told: accepted, refused or ambiguous.",
+		}, []string{"provider", "result"}),
+	}
+}
+
+// forget deletes the series of a provider that a reload dropped.
+func (m *metrics) forget(provider string) {
+	label := prometheus.Labels{"provider": provider}
+	m.requests.DeletePartialMatch(label)
+	m.durations.DeletePartialMatch(label)
+	m.recipients.DeletePartialMatch(label)
+}
+
+// meters are the series of one provider. Holding them, not their vectors, lets
+// a late answer be counted without bringing back the series of a provider that
+// is gone.
+type meters struct {
+	requests   map[providers.Category]prometheus.Counter
+	duration   prometheus.Observer
+	recipients map[providers.State]prometheus.Counter
+}
+
+// meters gives a provider's series, from zero where they are new.
+func (m *metrics) meters(provider string) meters {
+	out := meters{
+		requests:   make(map[providers.Category]prometheus.Counter),
+		duration:   m.durations.WithLabelValues(provider),
+		recipients: make(map[providers.State]prometheus.Counter),
+	}
+	for _, category := range append(providers.Categories(), ok) {
+		out.requests[category] = m.requests.WithLabelValues(provider, string(category))
+	}
+	for _, state := range []providers.State{providers.Ambiguous, providers.Accepted, providers.Refused} {
+		out.recipients[state] = m.recipients.WithLabelValues(provider, state.String())
+	}
+	return out
+}
+
+// answered counts one hand-over.
+func (m meters) answered(category providers.Category, took time.Duration) {
+	counter, known := m.requests[category]
+	if !known {
+		counter = m.requests[providers.Unknown]
+	}
+	counter.Inc()
+	m.duration.Observe(took.Seconds())
+}
+
+// told counts the recipients of a decision.
+func (m meters) told(outcome providers.Outcome) {
+	for _, result := range outcome {
+		if counter, known := m.recipients[result.State]; known {
+			counter.Inc()
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package delivery
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+// maxTextBytes is the most of a subject, or of any other text of the
+// application's, that is kept (RFC 5322, 2.1.1: what a line can hold), in octets.
+const maxTextBytes = 998
+
+// Recorder keeps what became of a message. It is told before a provider is
+// asked, every recipient being ambiguous then, and again under the same ID when
+// more is known. It must not block, since it is on the way to the reply, nor
+// change what it is given. It is called concurrently.
+type Recorder interface {
+	Record(r Record)
+}
+
+// Record is what is kept of one message, whatever provider carried it: the
+// shape of /api/v1/messages.
+type Record struct {
+	ID         string            `json:"id"`
+	Time       time.Time         `json:"timestamp"`
+	MailFrom   string            `json:"mail_from"`
+	From       string            `json:"from"`
+	Subject    string            `json:"subject"`
+	MessageID  string            `json:"rfc_message_id,omitempty"`
+	User       string            `json:"user,omitempty"`
+	Bytes      int64             `json:"bytes"`
+	Tags       []string          `json:"tags,omitempty"`
+	Metadata   map[string]string `json:"metadata,omitempty"`
+	Losses     []string          `json:"losses,omitempty"`
+	Recipients []Recipient       `json:"recipients"`
+	Attempts   []Attempt         `json:"attempts"`
+}
+
+// Recipient is what became of one recipient.
+type Recipient struct {
+	Recipient  string             `json:"recipient"`
+	State      providers.State    `json:"state"`
+	Provider   string             `json:"provider,omitempty"`
+	ProviderID string             `json:"provider_message_id,omitempty"`
+	Category   providers.Category `json:"category,omitempty"`
+	Reason     string             `json:"reason,omitempty"`
+}
+
+// Attempt is one hand-over to one provider.
+type Attempt struct {
+	Provider string             `json:"provider"`
+	Time     time.Time          `json:"timestamp"`
+	Seconds  float64            `json:"duration_seconds"`
+	Category providers.Category `json:"category"` // "ok" where a recipient was taken
+	// Late: the answer came after the reply to the application.
+	Late bool `json:"late,omitempty"`
+}
+
+// newRecord is what is known of m before anybody is asked.
+func newRecord(m *translate.Message, now time.Time) Record {
+	r := Record{
+		ID:         m.Envelope.BridgeID,
+		Time:       now.UTC(),
+		MailFrom:   clip(m.Envelope.MailFrom),
+		Subject:    clip(m.Subject),
+		MessageID:  clip(m.MessageID),
+		User:       clip(m.Envelope.User),
+		Bytes:      m.Size,
+		Tags:       clipAll(m.Directives.Tags),
+		Metadata:   clipPairs(m.Directives.Metadata),
+		Recipients: make([]Recipient, len(m.Envelope.Recipients)),
+		Attempts:   []Attempt{},
+	}
+	if m.From != nil {
+		r.From = clip(m.From.Email)
+	}
+	for i, recipient := range m.Envelope.Recipients {
+		r.Recipients[i].Recipient = clip(recipient)
+	}
+	return r
+}
+
+// with is the record once an outcome is known; r stays as it was.
+func (r Record) with(outcome providers.Outcome, attempts ...Attempt) Record {
+	r.Attempts = append(r.Attempts[:0:0], attempts...)
+	r.Recipients = make([]Recipient, len(outcome))
+	for i, result := range outcome {
+		r.Recipients[i] = Recipient{
+			Recipient:  clip(result.Recipient),
+			State:      result.State,
+			Provider:   result.Provider,
+			ProviderID: clip(result.ProviderID),
+		}
+		if result.Err != nil {
+			r.Recipients[i].Category = result.Err.Category
+			r.Recipients[i].Reason = clip(result.Err.Message)
+		}
+	}
+	return r
+}
+
+// clip copies s, or what fits of it, cut on a rune border, so that a record never
+// pins the headers that it came from.
+func clip(s string) string {
+	if len(s) > maxTextBytes {
+		end := maxTextBytes
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end]
+	}
+	return strings.Clone(s)
+}
+
+func clipAll(texts []string) []string {
+	if texts == nil {
+		return nil
+	}
+	clipped := make([]string, len(texts))
+	for i, text := range texts {
+		clipped[i] = clip(text)
+	}
+	return clipped
+}
+
+func clipPairs(pairs map[string]string) map[string]string {
+	if pairs == nil {
+		return nil
+	}
+	clipped := make(map[string]string, len(pairs))
+	for key, value := range pairs {
+		clipped[clip(key)] = clip(value)
+	}
+	return clipped
+}
