@@ -1,0 +1,54 @@
+package smtpd
+
+import (
+	"net/netip"
+
+	"smtpbridge/translate"
+)
+
+// settings are what a reload replaces, ready for use. They do not change.
+type settings struct {
+	hostname            string
+	limits              translate.Limits
+	maxRecipients       int
+	maxConnections      int
+	maxConnectionsPerIP int
+	timeouts            timeouts
+	networks            []netip.Prefix
+	users               *users
+}
+
+func newSettings(c Config) (*settings, error) {
+	networks, err := c.networks()
+	if err != nil {
+		return nil, err
+	}
+	known, err := newUsers(c.Users)
+	if err != nil {
+		return nil, err
+	}
+	return &settings{
+		hostname:            c.Hostname,
+		limits:              translate.Limits{Size: int64(c.MaxMessageSize)},
+		maxRecipients:       c.MaxRecipients,
+		maxConnections:      c.MaxConnections,
+		maxConnectionsPerIP: c.MaxConnectionsPerIP,
+		timeouts:            timeouts{c.ReadTimeout.Std(), c.WriteTimeout.Std()},
+		networks:            networks,
+		users:               known,
+	}, nil
+}
+
+// allows: the peer may send without AUTH. A unix socket's file mode is its
+// access control.
+func (s *settings) allows(p peer) bool {
+	if p.unix {
+		return true
+	}
+	for _, network := range s.networks {
+		if network.Contains(p.ip) {
+			return true
+		}
+	}
+	return false
+}
