@@ -1,0 +1,147 @@
+// Package admin is the bridge over HTTP: health, metrics and the API under
+// /api/v1 on admin_address ([New]), and what webhook_address answers in public
+// ([NewPublic]).
+//
+// Everything is read-only. A handler returns an error; one wrapper turns it
+// into a status code, a problem document (RFC 9457) and a log line.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"smtpbridge/internal/store"
+)
+
+// Messages are what became of messages.
+type Messages interface {
+	// Get gives one message, or store.ErrNotFound.
+	Get(ctx context.Context, id string) (store.Message, error)
+	// List gives a page, or store.ErrCursor.
+	List(ctx context.Context, q store.Query) (store.Page, error)
+}
+
+// Provider is one element of /api/v1/providers.
+type Provider struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// Check is one thing that must hold for the bridge to be ready.
+type Check struct {
+	// Name says what is looked at: "smtp", "store".
+	Name string
+	// Run returns what is wrong, nil where nothing is. It should be quick.
+	Run func(context.Context) error
+}
+
+// Options are what the pages show. All are needed; Now gives the time of /health.
+type Options struct {
+	Messages Messages
+	// Providers gives the configured providers, as they are after a reload.
+	Providers func() []Provider
+	Ready     []Check
+	Metrics   prometheus.Gatherer
+	Logger    *slog.Logger
+	Now       func() time.Time
+}
+
+// New makes the handler of admin_address. It knows no users: whoever reaches
+// it may read it.
+func New(o Options) http.Handler {
+	site := newSite(o.Logger, o.Now)
+	site.handle("/healthz", alive)
+	site.handle("/readyz", ready(o.Ready, o.Providers))
+	site.handle("/metrics", metrics(o.Metrics))
+	site.handle("/api/v1/messages", listMessages(o.Messages))
+	site.handle("/api/v1/messages/{id}", getMessage(o.Messages))
+	site.handle("/api/v1/providers", listProviders(o.Providers))
+	return localNamesOnly(site)
+}
+
+// NewPublic makes the handler of webhook_address.
+func NewPublic(logger *slog.Logger, now func() time.Time) http.Handler {
+	return newSite(logger, now)
+}
+
+func alive(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, map[string]string{"status": "alive"})
+}
+
+func health(now func() time.Time) handler {
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		return writeJSON(w, struct {
+			Status    string    `json:"status"`
+			Timestamp time.Time `json:"timestamp"`
+		}{"healthy", now().UTC()})
+	}
+}
+
+// ready fails for what only this bridge can put right. That no provider is
+// usable is a warning: it must not take the application out of service.
+func ready(checks []Check, providers func() []Provider) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		problems := []string{}
+		for _, check := range checks {
+			if err := check.Run(r.Context()); err != nil {
+				problems = append(problems, check.Name+": "+err.Error())
+			}
+		}
+		if len(problems) > 0 {
+			return notReady(problems)
+		}
+		answer := struct {
+			Status   string   `json:"status"`
+			Warnings []string `json:"warnings,omitempty"`
+		}{Status: "ready"}
+		if len(providers()) == 0 {
+			answer.Warnings = []string{"no provider is usable: mail is answered 451 4.3.2"}
+		}
+		return writeJSON(w, answer)
+	}
+}
+
+func metrics(gatherer prometheus.Gatherer) handler {
+	pages := promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{})
+	return func(w http.ResponseWriter, r *http.Request) error {
+		pages.ServeHTTP(w, r)
+		return nil
+	}
+}
+
+func listProviders(providers func() []Provider) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := noParameters(r); err != nil {
+			return err
+		}
+		return writeJSON(w, list[Provider]{Items: append([]Provider{}, providers()...)})
+	}
+}
+
+// list is the form of every list.
+type list[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor"`
+}
+
+// writeJSON fails before the first octet is out, or not at all: where writing
+// fails the client has gone.
+func writeJSON(w http.ResponseWriter, v any) error {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // Content-Type and nosniff keep it from being HTML
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body.Bytes())
+	return nil
+}

@@ -1,0 +1,129 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// handler answers a request, or says why not: a [*problem] goes to the client
+// as it is, any other error is ours and stays in the log.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// site is a set of pages for reading.
+type site struct {
+	mux    *http.ServeMux
+	logger *slog.Logger
+}
+
+// newSite has the page that both addresses share; what it does not know is 404.
+func newSite(logger *slog.Logger, now func() time.Time) *site {
+	s := &site{mux: http.NewServeMux(), logger: logger}
+	s.handle("/health", health(now))
+	s.mux.Handle("/", s.page(func(_ http.ResponseWriter, r *http.Request) error {
+		return &problem{Status: http.StatusNotFound, Detail: "there is nothing at " + r.URL.Path}
+	}))
+	return s
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// What is shown here is private to whoever can reach it: no sniffing, no
+	// cache, no use by other sites' pages.
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	s.mux.ServeHTTP(w, r)
+}
+
+// handle registers a page that can only be read.
+func (s *site) handle(path string, h handler) {
+	s.mux.Handle(path, s.page(func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD") // RFC 9110, 15.5.6
+			return &problem{Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not possible here; use GET"}
+		}
+		return h(w, r)
+	}))
+}
+
+// page is the one place that turns errors into answers.
+func (s *site) page(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := h(w, r)
+		if err == nil {
+			return
+		}
+		p := &problem{Status: http.StatusInternalServerError, Detail: "the bridge failed; its log says why"}
+		level := slog.LevelError
+		if errors.As(err, &p) {
+			level = slog.LevelDebug
+		}
+		s.logger.LogAttrs(r.Context(), level, "request failed", slog.String("method", r.Method),
+			slog.String("path", r.URL.Path), slog.Int("status", p.Status), slog.Any("err", err))
+		p.write(w)
+	})
+}
+
+// problem is a refusal in the words of RFC 9457.
+type problem struct {
+	Status int
+	Detail string
+}
+
+// Error is the detail.
+func (p *problem) Error() string { return p.Detail }
+
+func (p *problem) write(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	// The client has gone where this fails.
+	_ = json.NewEncoder(w).Encode(struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(p.Status), p.Status, p.Detail})
+}
+
+func notReady(problems []string) *problem {
+	return &problem{Status: http.StatusServiceUnavailable, Detail: strings.Join(problems, "; ")}
+}
+
+// localNamesOnly keeps a page of somebody else's from reading a loopback
+// listener through a name of its own that resolves to 127.0.0.1 (DNS
+// rebinding). Behind any other address the names are the operator's.
+func localNamesOnly(next *site) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if onLoopback(r) && !isLocalName(r.Host) {
+			next.page(func(http.ResponseWriter, *http.Request) error {
+				return &problem{
+					Status: http.StatusMisdirectedRequest,
+					Detail: "on a loopback address the bridge answers to localhost or an IP address only",
+				}
+			}).ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func onLoopback(r *http.Request) bool {
+	address, known := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return known && address.IP.IsLoopback()
+}
+
+// isLocalName: a name without a dot resolves nowhere in public.
+func isLocalName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || !strings.Contains(strings.TrimSuffix(host, "."), ".")
+}

@@ -1,0 +1,177 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"smtpbridge/internal/config"
+	"smtpbridge/smtpd"
+)
+
+// Config is the whole configuration of a bridge. Default and Load make one.
+type Config struct {
+	DataDir         string          `toml:"data_dir"`
+	ShutdownTimeout config.Duration `toml:"shutdown_timeout"`
+	Log             Log             `toml:"log"`
+	SMTP            smtpd.Config    `toml:"smtp"`
+	HTTP            HTTP            `toml:"http"`
+	Store           Store           `toml:"store"`
+	// Providers in the order of the file; the first delivers.
+	Providers []Provider `toml:"provider"`
+
+	source source
+}
+
+// Log is the [log] table.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// HTTP is the [http] table.
+type HTTP struct {
+	WebhookAddress string `toml:"webhook_address"`
+	AdminAddress   string `toml:"admin_address"`
+}
+
+// Store is the [store] table.
+type Store struct {
+	URL string `toml:"url"`
+}
+
+// memoryStore is the only store so far; it keeps nothing across a restart.
+const memoryStore = "memory:"
+
+// later are the keys of the configuration that this version does not honour.
+func later() []string {
+	keys := []string{
+		"delivery", "route", "guard", "events", "alerts",
+		"smtp.user[].route", "store.retention",
+	}
+	for _, key := range []string{
+		"rate_limit", "burst_limit", "failure_threshold", "recovery_timeout", "priority", "weight",
+		"cost_per_thousand", "daily_quota", "monthly_quota", "sender_domains", "webhook_unverified",
+		"default_from", "rewrite_from", "webhook_public_key",
+	} {
+		keys = append(keys, "provider[]."+key)
+	}
+	return keys
+}
+
+// Default is the configuration without a file: SMTP on loopback, and a sandbox.
+func Default() Config {
+	c := defaults()
+	c.Providers = []Provider{defaultSandbox()}
+	return c
+}
+
+// defaults is what a file starts from.
+func defaults() Config {
+	return Config{
+		DataDir:         "./bridge-data",
+		ShutdownTimeout: config.Duration(30 * time.Second),
+		Log:             Log{Level: "info", Format: "json"},
+		SMTP:            smtpd.DefaultConfig(),
+		HTTP:            HTTP{WebhookAddress: "127.0.0.1:8080", AdminAddress: "127.0.0.1:9090"},
+		Store:           Store{URL: memoryStore},
+	}
+}
+
+// Load reads and validates a configuration file; env looks up variables, as
+// os.LookupEnv does. The error has every problem; the configuration beside it
+// holds what could be read, for those who only want a part.
+func Load(path string, env func(string) (string, bool)) (Config, error) {
+	c := defaults()
+	var from source
+	data, err := from.read(path)
+	c.source = from
+	if err != nil {
+		return c, fmt.Errorf("reading the configuration: %w", err)
+	}
+	doc, err := config.Read(path, data, config.Options{Env: env, Later: later(), ReadFile: from.read})
+	if err != nil {
+		return c, err //nolint:wrapcheck // its lines stand for themselves
+	}
+	root := doc.Root()
+	tables := root.Cut("provider")
+	root.Decode(&c)
+	c.resolve(doc.Path)
+	c.validate(root.Report)
+	c.Providers = decodeProviders(tables)
+	c.source = from
+	return c, doc.Err()
+}
+
+// resolve makes paths relative to the file.
+func (c *Config) resolve(path func(string) string) {
+	c.DataDir = path(c.DataDir)
+	c.SMTP.TLS.CertFile = path(c.SMTP.TLS.CertFile)
+	c.SMTP.TLS.KeyFile = path(c.SMTP.TLS.KeyFile)
+	for i, listener := range c.SMTP.Listeners {
+		if socket, ok := strings.CutPrefix(listener.Address, "unix:"); ok {
+			c.SMTP.Listeners[i].Address = "unix:" + path(socket)
+		}
+	}
+}
+
+func (c *Config) validate(report func(key, problem string)) {
+	if c.DataDir == "" {
+		report("data_dir", `is empty; name a directory such as "./bridge-data"`)
+	}
+	if c.ShutdownTimeout <= 0 {
+		report("shutdown_timeout", `must be longer than 0, such as "30s"`)
+	}
+	c.Log.validate(below("log", report))
+	c.SMTP.Validate(below("smtp", report))
+	c.HTTP.validate(below("http", report))
+	c.Store.validate(below("store", report))
+}
+
+// below reports keys relative to a table.
+func below(table string, report func(key, problem string)) func(key, problem string) {
+	return func(key, problem string) { report(table+"."+key, problem) }
+}
+
+func (l Log) validate(report func(key, problem string)) {
+	if _, ok := levels()[l.Level]; !ok {
+		report("level", fmt.Sprintf("%q is unknown; write debug, info, warn or error", l.Level))
+	}
+	if l.Format != formatJSON && l.Format != formatText {
+		report("format", fmt.Sprintf("%q is unknown; write json or text", l.Format))
+	}
+}
+
+func (h HTTP) validate(report func(key, problem string)) {
+	for _, address := range [...]struct{ key, value string }{
+		{"webhook_address", h.WebhookAddress}, {"admin_address", h.AdminAddress},
+	} {
+		if !isAddress(address.value) {
+			report(address.key, fmt.Sprintf(`%q is not an address; write host:port such as "127.0.0.1:9090"`, address.value))
+		}
+	}
+	if h.WebhookAddress == h.AdminAddress && !strings.HasSuffix(h.AdminAddress, ":0") {
+		report("admin_address", "is webhook_address too, which the providers reach; the admin API needs an address of its own")
+	}
+}
+
+func isAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+func (s Store) validate(report func(key, problem string)) {
+	switch scheme, _, _ := strings.Cut(s.URL, ":"); {
+	case s.URL == memoryStore:
+	case s.URL == "", scheme == "sqlite", scheme == "postgres", scheme == "postgresql":
+		report("url", `SQLite and PostgreSQL are not yet supported by this version; write "memory:"`)
+	default: // it may hold a password
+		report("url", `is no store; write "memory:"`)
+	}
+}

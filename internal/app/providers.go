@@ -1,0 +1,148 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"smtpbridge/internal/config"
+	"smtpbridge/providers"
+	"smtpbridge/providers/delivery"
+	"smtpbridge/providers/httpapi"
+	"smtpbridge/providers/sandbox"
+	"smtpbridge/providers/sendgrid"
+)
+
+// kinds are the provider types, the only list of them. A new one is one line.
+func kinds() map[string]kind {
+	return map[string]kind{
+		"sandbox": decodeSandbox,
+		"sendgrid": overHTTP(sendgrid.DefaultConfig,
+			func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) }),
+	}
+}
+
+// laterKinds are the provider types of later versions.
+func laterKinds() []string { return []string{"mailgun", "ses", "postmark", "smtp2go"} }
+
+// kind decodes and validates the table of one provider type.
+type kind func(*config.Table) build
+
+// build makes the provider that a table describes.
+type build func(parts) delivery.Provider
+
+// parts are what providers are built with, and share.
+type parts struct {
+	transport http.RoundTripper
+	keeper    sandbox.Keeper
+}
+
+// Provider is one [[provider]] table. Its secrets stay inside.
+type Provider struct {
+	Name, Type string
+
+	build build
+}
+
+// Probe asks whether the provider takes the credentials, without sending.
+// Providers that need none, such as the sandbox, have nothing to ask.
+func (p Provider) Probe(ctx context.Context) error {
+	transport := httpapi.NewTransport()
+	defer transport.CloseIdleConnections()
+	prober, ok := p.build(parts{transport: transport}).(interface{ Probe(context.Context) error })
+	if !ok {
+		return nil
+	}
+	return prober.Probe(ctx)
+}
+
+func decodeSandbox(t *config.Table) build {
+	c := sandbox.DefaultConfig()
+	t.Decode(&c)
+	c.Validate(t.Report)
+	return sandboxOf(c)
+}
+
+func sandboxOf(c sandbox.Config) build {
+	return func(p parts) delivery.Provider { return sandbox.New(c, p.keeper) }
+}
+
+// defaultSandbox is the provider where none is configured.
+func defaultSandbox() Provider {
+	c := sandbox.DefaultConfig()
+	return Provider{Name: c.Name, Type: c.Type, build: sandboxOf(c)}
+}
+
+// validated is what the configuration of each provider can do.
+type validated interface {
+	Validate(report func(key, problem string))
+}
+
+// overHTTP is the kind of a provider that is an adapter of an HTTP API.
+func overHTTP[C validated](defaults func() C, adapter func(C) (httpapi.Config, providers.Adapter)) kind {
+	return func(t *config.Table) build {
+		c := defaults()
+		t.Decode(&c)
+		c.Validate(t.Report)
+		return func(p parts) delivery.Provider {
+			common, a := adapter(c)
+			return httpapi.New(common, a, p.transport)
+		}
+	}
+}
+
+// decodeProviders decodes each table by its type; without any there is a sandbox.
+func decodeProviders(tables []*config.Table) []Provider {
+	if len(tables) == 0 {
+		return []Provider{defaultSandbox()}
+	}
+	var (
+		out  = make([]Provider, 0, len(tables))
+		seen = make(map[string]bool, len(tables))
+	)
+	for _, t := range tables {
+		p := Provider{Name: t.Text("name"), Type: t.Text("type")}
+		if !t.Has("name") {
+			p.Name = p.Type
+		}
+		decode, ok := kinds()[p.Type]
+		if !ok {
+			t.Report("type", unknownType(p.Type))
+			continue
+		}
+		p.build = decode(t)
+		reportName(p.Name, seen, t.Report)
+		out = append(out, p)
+	}
+	return out
+}
+
+func unknownType(name string) string {
+	known := strings.Join(slices.Sorted(maps.Keys(kinds())), ", ")
+	switch {
+	case name == "":
+		return "is missing; write one of: " + known
+	case slices.Contains(laterKinds(), name):
+		return fmt.Sprintf("%q is not yet supported by this version; write one of: %s", name, known)
+	default:
+		return fmt.Sprintf("%q is no provider type; write one of: %s", name, known)
+	}
+}
+
+var validName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+
+func reportName(name string, seen map[string]bool, report func(key, problem string)) {
+	switch {
+	case !validName.MatchString(name):
+		report("name", fmt.Sprintf("%q is not a name; it must be 1 to 32 of a-z, 0-9, _ and -", name))
+	case name == "test":
+		report("name", `"test" is taken, for /webhooks/test; write another`)
+	case seen[name]:
+		report("name", fmt.Sprintf("%q is there twice; names are unique, and the type is the default", name))
+	}
+	seen[name] = true
+}

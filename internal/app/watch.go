@@ -1,0 +1,127 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// settle is how long files must stay as they are before they are read: a file
+// that is being written is empty at first, and an empty one would be valid.
+const settle = 200 * time.Millisecond
+
+// source is where a configuration came from, and what stood there when it was
+// read: what has changed since then is news, however soon it did.
+type source struct {
+	files  []string
+	digest [sha256.Size]byte
+}
+
+// read reads a file and takes it in; one that cannot be read has its own digest.
+func (s *source) read(file string) ([]byte, error) {
+	content, err := os.ReadFile(file)
+	hash := sha256.New()
+	hash.Write(s.digest[:])
+	_, _ = fmt.Fprintf(hash, "%q %t\n", file, err == nil)
+	hash.Write(content)
+	hash.Sum(s.digest[:0])
+	s.files = append(s.files, file)
+	return content, err //nolint:wrapcheck // it stands for os.ReadFile
+}
+
+// again is what stands in the same files now.
+func (s *source) again() source {
+	var now source
+	for _, file := range s.files {
+		_, _ = now.read(file) // what cannot be read counts too
+	}
+	return now
+}
+
+// directories hold the files and what symlinks make of them. Kubernetes swaps a
+// link beside a file, an editor the file itself: only the directory hears both.
+func (s *source) directories() []string {
+	var out []string
+	for _, file := range s.files {
+		out = append(out, filepath.Dir(file))
+		if target, err := filepath.EvalSymlinks(file); err == nil {
+			out = append(out, filepath.Dir(target))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// watch reloads when the configuration or a secret has changed, until ctx ends.
+func (a *App) watch(ctx context.Context) {
+	if a.load == nil {
+		return
+	}
+	notify, err := fsnotify.NewWatcher()
+	if err != nil {
+		a.logger.WarnContext(ctx, "files are not watched, SIGHUP reloads them", slog.Any("err", err))
+		return
+	}
+	defer func() { _ = notify.Close() }()
+	a.follow(ctx, notify)
+	look := time.After(settle) // what has changed since the start counts too
+	var before source
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.reloaded:
+			a.follow(ctx, notify)
+		case <-notify.Events:
+			if look == nil {
+				look = time.After(settle)
+			}
+		case err := <-notify.Errors:
+			a.logger.WarnContext(ctx, "watching files", slog.Any("err", err))
+			look = time.After(settle) // events may be lost
+		case <-look:
+			look = nil
+			read := a.source.Load()
+			now := read.again()
+			switch now.digest {
+			case read.digest:
+			case before.digest:
+				a.reload(ctx)
+			default: // it may not be done yet
+				look = time.After(settle)
+			}
+			before = now
+			a.follow(ctx, notify) // a swapped link leads elsewhere now
+		}
+	}
+}
+
+// follow watches the directories of the configuration read last, no others.
+func (a *App) follow(ctx context.Context, notify *fsnotify.Watcher) {
+	directories := a.source.Load().directories()
+	for _, old := range notify.WatchList() {
+		if !slices.Contains(directories, old) {
+			_ = notify.Remove(old) // it may be gone by itself
+		}
+	}
+	for _, directory := range directories {
+		if err := notify.Add(directory); err != nil {
+			a.logger.WarnContext(ctx, "directory is not watched, SIGHUP reloads", slog.Any("err", err))
+		}
+	}
+}
+
+// wakeWatcher never blocks: one waiting wake-up is as good as two.
+func (a *App) wakeWatcher() {
+	select {
+	case a.reloaded <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// web is an HTTP server and the listener that it will serve.
+type web struct {
+	server   *http.Server
+	listener net.Listener
+}
+
+func newWeb(address string, handler http.Handler, logger *slog.Logger) *web {
+	return &web{server: &http.Server{
+		Addr:              address,
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}}
+}
+
+func (w *web) listen(ctx context.Context) error {
+	var (
+		config net.ListenConfig
+		err    error
+	)
+	if w.listener, err = config.Listen(ctx, "tcp", w.server.Addr); err != nil {
+		return fmt.Errorf("listening for HTTP: %w", err)
+	}
+	return nil
+}
+
+// addr is nil before listen.
+func (w *web) addr() net.Addr {
+	if w.listener == nil {
+		return nil
+	}
+	return w.listener.Addr()
+}
+
+// serve blocks until shutdown; that is no error.
+func (w *web) serve() error {
+	if err := w.server.Serve(w.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving HTTP: %w", err)
+	}
+	return nil
+}
+
+// shutdown ends idle connections at once and the others when they are done, or
+// when ctx ends.
+func (w *web) shutdown(ctx context.Context) {
+	if err := w.server.Shutdown(ctx); err != nil {
+		_ = w.server.Close()
+	}
+}
+
+func closeAll(servers []*web) {
+	for _, w := range servers {
+		_ = w.listener.Close()
+	}
+}
