@@ -1,0 +1,157 @@
+package load_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a child that is measured.
+type process struct {
+	address string
+	pid     int
+}
+
+// startBridge runs a built bridge with SendGrid at the given URL, all else as
+// it is by default, until the benchmark ends.
+func startBridge(b *testing.B, binary, provider string) process {
+	b.Helper()
+	address := freeAddress(b)
+	config := configure(b, provider, address, freeAddress(b), freeAddress(b))
+	output, err := os.Create(config + ".log")
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.CommandContext(b.Context(), binary, "serve", "--config", config)
+	cmd.Stdout, cmd.Stderr = output, output
+	pid := start(b, cmd)
+	if err := await(b.Context(), address); err != nil {
+		words, _ := os.ReadFile(output.Name())
+		b.Fatalf("the bridge does not listen: %v\n%s", err, words)
+	}
+	return process{address: address, pid: pid}
+}
+
+// startBare runs the bare server, posting to the given URL.
+func startBare(b *testing.B, provider string) process {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.CommandContext(b.Context(), self)
+	cmd.Env = append(os.Environ(), bareVariable+"="+provider)
+	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil { // the child ends with it, should we die
+		b.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	pid := start(b, cmd)
+	address, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil {
+		b.Fatalf("the bare server does not listen: %v", err)
+	}
+	return process{address: strings.TrimSpace(address), pid: pid}
+}
+
+// buildBridge builds the binary as it is released.
+func buildBridge(b *testing.B) string {
+	b.Helper()
+	binary := filepath.Join(b.TempDir(), "bridge")
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", binary, "smtpbridge/cmd/bridge")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if words, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("building the bridge: %v\n%s", err, words)
+	}
+	return binary
+}
+
+// start runs cmd until the benchmark ends.
+func start(b *testing.B, cmd *exec.Cmd) int {
+	b.Helper()
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Wait() }) // the context has ended before
+	return cmd.Process.Pid
+}
+
+// freeAddress is a port that nobody listens on.
+func freeAddress(b *testing.B) string {
+	b.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// await returns once somebody answers at address.
+func await(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := dial(ctx, address)
+		if err == nil {
+			c.close()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// cpu is the time that all threads of the process have run, those that have
+// ended too: clock_getcpuclockid(3), to the nanosecond.
+func (p process) cpu() (time.Duration, error) {
+	const processClock = 2 // CPUCLOCK_SCHED, of the whole process
+	var spec unix.Timespec
+	if err := unix.ClockGettime(int32(^p.pid<<3|processClock), &spec); err != nil {
+		return 0, fmt.Errorf("reading the CPU clock of a child: %w", err)
+	}
+	return time.Duration(spec.Nano()), nil
+}
+
+// peak is the most memory that was resident at any time, in octets: VmHWM of proc(5).
+func (p process) peak() (int64, error) {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", p.pid))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	status, err := io.ReadAll(file)
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(string(rest)), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("%s has no VmHWM", file.Name())
+}
