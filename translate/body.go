@@ -100,8 +100,9 @@ func (b *builder) flag(n *node) {
 	case OpaqueNone:
 		return
 	}
-	if !slices.Contains(b.m.Flaws, flaw) {
-		b.m.Flaws = append(b.m.Flaws, flaw)
+	b.m.flaw(flaw)
+	if isRoughTree(n) {
+		b.m.rawFlaw(flaw)
 	}
 }
 

@@ -16,19 +16,7 @@ import (
 // FuzzParse: whatever the octets, a mail is read or refused as malformed; what
 // is read keeps its promises, and no text of it can start a header line.
 func FuzzParse(f *testing.F) {
-	mails, err := filepath.Glob(filepath.Join(corpus, "*.eml"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, path := range mails {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			f.Fatal(err)
-		}
-		if len(raw) < 4<<10 {
-			f.Add(raw)
-		}
-	}
+	addCorpus(f)
 	recipients := []string{"to@example.org", "hidden@example.net"}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		m, err := parse(t, raw, recipients)
@@ -79,6 +67,24 @@ func checkTexts(t *testing.T, m *translate.Message) {
 	for _, text := range texts {
 		if !utf8.ValidString(text) || strings.ContainsAny(text, "\r\n\x00") {
 			t.Errorf("text %q is not fit to be shown", text)
+		}
+	}
+}
+
+// addCorpus seeds a fuzz target with the small mails of the corpus.
+func addCorpus(f *testing.F) {
+	f.Helper()
+	mails, err := filepath.Glob(filepath.Join(corpus, "*.eml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range mails {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		if len(raw) < 4<<10 {
+			f.Add(raw)
 		}
 	}
 }

@@ -106,6 +106,7 @@ type model struct {
 	Directives      *directives `json:",omitempty"`
 	Opaque          string      `json:",omitempty"`
 	Flaws           []string    `json:",omitempty"`
+	RawFlaws        []string    `json:",omitempty"`
 	UnknownEncoding string      `json:",omitempty"`
 }
 
@@ -171,7 +172,7 @@ func snapshot(t *testing.T, raw []byte, recipients []string) []byte {
 			From: m.From, Sender: m.Sender, To: m.To, Cc: m.Cc, ReplyTo: m.ReplyTo, Subject: m.Subject,
 			Text: show(t, m.Text), HTML: show(t, m.HTML), AMP: show(t, m.AMP),
 			Headers: showHeaders(m.Headers), MessageID: m.MessageID, InReplyTo: m.InReplyTo, References: m.References,
-			Directives: showDirectives(m.Directives), Opaque: m.Opaque.String(), Flaws: m.Flaws, UnknownEncoding: m.UnknownEncoding,
+			Directives: showDirectives(m.Directives), Opaque: m.Opaque.String(), Flaws: m.Flaws, RawFlaws: m.RawFlaws, UnknownEncoding: m.UnknownEncoding,
 		}
 		if !m.Date.IsZero() {
 			shown.Date = m.Date.Format("2006-01-02T15:04:05Z07:00")

@@ -23,8 +23,9 @@ const (
 
 // field is one header field as it stands in the mail.
 type field struct {
-	name  string // as written
-	value []byte // unfolded, not decoded
+	name     string // as written
+	value    []byte // unfolded, not decoded
+	off, end int64  // where it stands in the spool, line breaks and all; 0, 0 for what was joined
 }
 
 // is compares the name without regard to case (RFC 5322, 1.2.2).
@@ -58,6 +59,8 @@ type headerReader struct {
 	bytes int
 	count int
 	junk  bool // a line inside a header was left out
+	// What was seen in the last block: a line that may not leave, an octet above 127.
+	rough, high bool
 }
 
 // read gives the fields up to the blank line, which it takes, or up to the
@@ -69,6 +72,7 @@ type headerReader struct {
 func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 	block := make(fields, 0, usualFields)
 	begin := h.lines.offset()
+	h.rough, h.high = false, false
 	for {
 		start := h.lines.offset()
 		l, err := h.lines.read()
@@ -79,6 +83,7 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 			return nil, err
 		}
 		data := trimEOL(l.data)
+		h.rough, h.high = h.rough || isRough(l), h.high || hasHigh(l.data)
 		switch colon := fieldName(data); {
 		case len(data) == 0 && l.last:
 			return block, nil
@@ -89,7 +94,7 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 			// RFC 5322, 2.2.3: unfolding takes out the line break alone.
 			err = h.extend(&block[len(block)-1], data)
 		case colon > 0:
-			block = append(block, field{name: string(bytes.TrimRight(data[:colon], " \t"))})
+			block = append(block, field{name: string(bytes.TrimRight(data[:colon], " \t")), off: start})
 			err = h.extend(&block[len(block)-1], data[colon+1:])
 		case start == begin && isMboxFrom(data):
 			err = h.lines.skip()
@@ -121,6 +126,7 @@ func (h *headerReader) extend(f *field, data []byte) error {
 			f.value = append(f.value, data...)
 		}
 		if !h.lines.inside {
+			f.end = h.lines.offset()
 			return nil
 		}
 		l, err := h.lines.read()

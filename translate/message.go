@@ -76,8 +76,11 @@ type Message struct {
 	// Opaque says that any change breaks the mail: only raw MIME carries it.
 	Opaque Opaque
 	// Flaws are what a provider that builds the mail anew loses, by name
-	// (nested signature, a second Subject); raw MIME keeps it.
-	Flaws []string
+	// (nested signature, a second Subject); RawFlaws what even raw MIME loses.
+	Flaws, RawFlaws []string
+	// RoughLines: a line of the body cannot leave as it is (RFC 5321, 4.5.3.1.6).
+	// Raw MIME mends that, which an opaque mail must not have done to it.
+	RoughLines bool
 	// UnknownEncoding names a Content-Transfer-Encoding that nobody can decode:
 	// only raw MIME carries it. Empty where there is none.
 	UnknownEncoding string
@@ -85,6 +88,8 @@ type Message struct {
 	Size int64
 
 	spool *Spool
+	wire  *wire    // how the bytes leave; shared by all copies
+	edits []Header // of the root header, in place of what the mail says
 }
 
 // Address is one mailbox. Email is local@domain, the domain in punycode, or a

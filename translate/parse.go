@@ -16,19 +16,24 @@ const (
 	flawJunk = "junk in a header"
 	// flawAuthors is the loss of all authors but the one that APIs take.
 	flawAuthors = "further From addresses"
+	// flawAddress is the loss of an address that a header of ASCII cannot show.
+	flawAddress = "address outside ASCII"
+	// flawName is the loss of a field whose name fills a line.
+	flawName = "header with an endless name"
 )
 
 // Parse reads a spooled mail once. On success the message owns the spool; on
 // an error, which wraps [ErrMalformed] where the mail is to blame, the caller
 // still does.
 func Parse(s *Spool, e Envelope) (*Message, error) {
-	root, junk, err := scan(s)
+	root, seen, err := scan(s)
 	if err != nil {
 		return nil, err
 	}
-	m := &Message{Envelope: e, Size: s.Size(), spool: s}
-	if junk {
+	m := &Message{Envelope: e, Size: s.Size(), spool: s, wire: &wire{root: root}}
+	if seen.headers.junk {
 		m.flaw(flawJunk)
+		m.rawFlaw(flawJunk)
 	}
 	if err := m.readHeader(root.header); err != nil {
 		return nil, err
@@ -39,6 +44,7 @@ func Parse(s *Spool, e Envelope) (*Message, error) {
 	if err := build(m, root); err != nil {
 		return nil, err
 	}
+	m.inspect(root, seen.rough)
 	return m, nil
 }
 
@@ -58,9 +64,16 @@ func (m *Message) readHeader(header fields) error {
 		}
 		if seen[name] && standsOnce(name) {
 			m.flaw(flawSecondHeader + f.name)
+			m.rawFlaw(flawSecondHeader + f.name)
 			continue
 		}
+		if !m.wire.keep(name, f, seen[name]) {
+			m.rawFlaw(flawName)
+		}
 		seen[name] = true
+		if isMIME(name) {
+			continue
+		}
 		if name == "from" {
 			authors = parseAddresses(f.raw())
 		} else if !m.take(name, f) {
@@ -72,6 +85,9 @@ func (m *Message) readHeader(header fields) error {
 	}
 	if m.From = author(authors, m.Sender); len(authors) > 1 {
 		m.flaw(flawAuthors)
+	}
+	if slices.ContainsFunc(slices.Concat(m.To, m.Cc, m.ReplyTo), func(a Address) bool { return !isASCII(a.Email) }) {
+		m.rawFlaw(flawAddress)
 	}
 	return d.finish()
 }
@@ -107,10 +123,15 @@ func (m *Message) take(name string, f field) bool {
 	return true
 }
 
-func (m *Message) flaw(name string) {
-	if !slices.Contains(m.Flaws, name) {
-		m.Flaws = append(m.Flaws, name)
+func (m *Message) flaw(name string) { m.Flaws = addOnce(m.Flaws, name) }
+
+func (m *Message) rawFlaw(name string) { m.RawFlaws = addOnce(m.RawFlaws, name) }
+
+func addOnce(list []string, name string) []string {
+	if slices.Contains(list, name) {
+		return list
 	}
+	return append(list, name)
 }
 
 // author is the From that a provider can be given: of several the Sender if it
@@ -137,21 +158,24 @@ func standsOnce(name string) bool {
 	case "from", "sender", "reply-to", "subject", "date", "message-id", "in-reply-to", "references":
 		return true
 	}
-	return false
+	return isMIME(name)
 }
 
-// isTrace: what earlier hops wrote (RFC 5321, 4.4), what must not be shown
-// (Bcc), and what describes the MIME structure that a provider makes anew.
+// isMIME: what describes the MIME structure, which a provider makes anew.
+func isMIME(name string) bool { return name == "mime-version" || strings.HasPrefix(name, "content-") }
+
+// isTrace: what earlier hops wrote (RFC 5321, 4.4), and what must not be shown
+// (Bcc).
 func isTrace(name string) bool {
 	switch name {
 	case "received", "return-path", "delivered-to", "x-original-to", "envelope-to", "received-spf",
-		"authentication-results", "bcc", "resent-bcc", "mime-version",
+		"authentication-results", "bcc", "resent-bcc",
 		"apparently-to", "x-envelope-to", "x-rcpt-to", "x-envelope-from",
 		// Marks of the providers' own relays, which their APIs refuse.
 		"x-sg-eid", "x-sg-id", "x-pm-message-id", "x-pm-rcpt", "x-pm-ip":
 		return true
 	}
-	return strings.HasPrefix(name, "content-") || strings.Contains(name, "smtp2go")
+	return strings.Contains(name, "smtp2go")
 }
 
 // parseDate gives the zero time for what is no date. The usual form goes first:

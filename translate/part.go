@@ -194,6 +194,9 @@ type segment struct {
 	literal  string
 	read     int64  // what reader gives without flowed and escape, where that was counted
 	decoded  string // the same, kept where the whole mail is in memory anyway
+
+	wire     recoding // how it leaves raw
+	wireSize int64    // and how many octets it then has
 }
 
 // transferEncoding is a Content-Transfer-Encoding (RFC 2045, 6).

@@ -22,11 +22,16 @@ type node struct {
 	disposition mediaType
 	encoding    transferEncoding
 	unknown     string // the name of an encoding that nobody knows
+	head        int64  // where the header begins
 	off, end    int64  // of the body, without the line break before a boundary
 	children    []*node
 	boundary    []byte // of a multipart
 	high        bool   // an octet above 127 was seen in the body
 	doubled     bool   // a line ended in two CR and a LF
+	rough       bool   // a line of the body cannot leave as it is
+	roughHeader bool   // nor can one of the header
+	highHeader  bool   // an octet above 127 was seen in the header
+	unread      bool   // a multipart in which no boundary ever stood
 	base64      base64Stats
 }
 
@@ -38,6 +43,7 @@ type scanner struct {
 	sink    *node   // whose body the lines belong to; nil in an epilogue
 	eol     int64   // octets of the line break that ended the line before
 	nodes   int
+	rough   bool // a boundary or a line of an epilogue cannot leave as it is
 	guess   guess
 }
 
@@ -48,15 +54,15 @@ type guess struct {
 	line     bool  // the last line was it
 }
 
-// scan gives the tree of a mail, and whether there was junk in its headers.
-func scan(s *Spool) (root *node, junk bool, err error) {
-	sc := &scanner{lines: newLines(s)}
+// scan gives the tree of a mail, and the scanner with what it saw on the way.
+func scan(s *Spool) (root *node, sc *scanner, err error) {
+	sc = &scanner{lines: newLines(s)}
 	sc.headers.lines = sc.lines
 	if err := sc.lines.skipMark(); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	if root, err = sc.entity("text/plain"); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	for {
 		l, err := sc.lines.read()
@@ -67,14 +73,14 @@ func scan(s *Spool) (root *node, junk bool, err error) {
 			err = sc.line(l)
 		}
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 	}
 	if sc.sink != nil {
 		sc.sink.end = s.size
 	}
 	sc.closeFrom(0, s.size)
-	return root, sc.headers.junk, nil
+	return root, sc, nil
 }
 
 // entity reads a header and makes what follows the body of a new node.
@@ -82,6 +88,7 @@ func (sc *scanner) entity(fallback string) (*node, error) {
 	if sc.nodes++; sc.nodes > maxNodes {
 		return nil, fmt.Errorf("%w: it has more than %d parts", ErrMalformed, maxNodes)
 	}
+	head := sc.lines.offset()
 	header, err := sc.headers.read(func(line []byte) bool {
 		_, _, ok := sc.boundary(line)
 		return ok
@@ -89,7 +96,10 @@ func (sc *scanner) entity(fallback string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{header: header, off: sc.lines.offset(), end: sc.lines.offset()}
+	n := &node{
+		header: header, head: head, off: sc.lines.offset(), end: sc.lines.offset(),
+		roughHeader: sc.headers.rough, highHeader: sc.headers.high,
+	}
 	n.content = contentType(header.get("Content-Type"), fallback)
 	n.disposition = parseMediaType(header.get("Content-Disposition"))
 	n.encoding, n.unknown = parseEncoding(header.get("Content-Transfer-Encoding"))
@@ -108,8 +118,10 @@ func (sc *scanner) entity(fallback string) (*node, error) {
 
 // line takes one line of a body, or a piece of one.
 func (sc *scanner) line(l line) error {
+	rough := isRough(l)
 	if l.first && len(l.data) > 1 && l.data[0] == '-' && l.data[1] == '-' {
 		if depth, last, ok := sc.boundary(trimEOL(l.data)); ok {
+			sc.rough = sc.rough || rough
 			return sc.delimiter(depth, last, l.off)
 		}
 	}
@@ -118,8 +130,10 @@ func (sc *scanner) line(l line) error {
 	}
 	sc.countEOL(l)
 	if sc.sink == nil {
+		sc.rough = sc.rough || rough
 		return nil
 	}
+	sc.sink.rough = sc.sink.rough || rough
 	if sc.sink.encoding == inBase64 {
 		sc.sink.base64.add(l.data)
 	} else if !sc.sink.high {
@@ -197,7 +211,7 @@ func (sc *scanner) closeFrom(depth int, end int64) {
 		if len(n.children) == 0 {
 			n.content = mediaType{value: "text/plain"}
 			n.boundary = nil
-			n.high = true // not all of it was looked at
+			n.unread, n.high = true, true // not all of it was looked at
 		}
 	}
 	sc.open = sc.open[:depth]
@@ -237,6 +251,16 @@ func parseEncoding(raw string) (encoding transferEncoding, unknown string) {
 	}
 	return identity, name
 }
+
+// isRough: a line that may not leave (RFC 5321, 2.3.8 and 4.5.3.1.6): it does
+// not end in CRLF, is longer than 998 octets, or has a CR or NUL inside.
+func isRough(l line) bool {
+	end := len(l.data) - len("\r\n")
+	return end < 0 || end > maxLine || l.data[end+1] != '\n' || bytes.IndexByte(l.data, '\r') != end || bytes.IndexByte(l.data, 0) >= 0
+}
+
+// maxLine is the longest line in octets, without its CRLF (RFC 5322, 2.1.1).
+const maxLine = 998
 
 // hasHigh looks for an octet above 127, eight at a time.
 func hasHigh(data []byte) bool {

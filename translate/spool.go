@@ -87,6 +87,15 @@ func (s *Spool) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// at is one octet.
+func (s *Spool) at(off int64) (byte, error) {
+	var octet [1]byte
+	if _, err := s.ReadAt(octet[:], off); err != nil && err != io.EOF { //nolint:errorlint // ReadAt promises the bare value
+		return 0, err
+	}
+	return octet[0], nil
+}
+
 // Close drops the owner's hold. It may be called once.
 func (s *Spool) Close() error {
 	s.mu.Lock()
