@@ -1,7 +1,7 @@
 package providers
 
 import (
-	"cmp"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -9,41 +9,62 @@ import (
 	"smtpbridge/translate"
 )
 
+// dateTolerance is how far a Date may lie from now before replacing it is a loss.
+const dateTolerance = 5 * time.Minute
+
+// The losses that a recipient sees; those of the application's own parts, and of
+// what only machines read, have other names.
 const (
-	// BridgeIDKey is the metadata key that brings our own id back in events; an
-	// application's pair of that name is left out.
-	BridgeIDKey = "bridge_id"
-	// dateTolerance is how far a Date may lie from now before replacing it is a loss.
-	dateTolerance = 5 * time.Minute
-	// maxReferences bounds the References field where an API writes it, in
-	// octets: one line (RFC 5322, 2.1.1) less the name.
-	maxReferences = 998 - len("References: ")
+	lossAMP         = "AMP"
+	lossCalendar    = "calendar as file"
+	lossAlternative = "alternative as file"
+	lossInline      = "inline image as file"
+	lossEmptyFile   = "empty file"
+	lossSubject     = "end of the subject"
 )
+
+// IsVisible reports whether the recipient sees a loss. Another provider that
+// carries the message without one is the better choice.
+func IsVisible(loss string) bool {
+	switch loss {
+	case lossAMP, lossCalendar, lossAlternative, lossInline, lossEmptyFile, lossSubject,
+		"nested signature", "nested encryption":
+		return true
+	}
+	return false
+}
 
 // Check decides before anything is sent whether a provider carries the message:
 // faithfully, with the losses it names, or not at all. What it names as lost
 // the adapter leaves out by the Fit functions, which decide both.
 func Check(c Capabilities, m *translate.Message, now time.Time) (losses []string, refusal *Error) {
-	if refusal := refuse(c, m, now); refusal != nil {
+	raw := c.LeavesRaw(m)
+	if refusal := refuse(c, m, raw, now); refusal != nil {
 		return nil, refusal
 	}
 	losses = directiveLosses(c, m)
-	if !c.RawMIME {
-		losses = append(losses, formLosses(c, m, now)...)
+	if raw {
+		losses = append(losses, rawLosses(c, m)...)
+	} else {
+		losses = append(losses, formLosses(c, m)...)
 	}
-	return losses, nil
+	return append(losses, traceLosses(c, m, now)...), nil
 }
 
 // refuse names what would change who gets the mail, when it leaves, or whether
 // a signature holds: that provider cannot carry it.
-func refuse(c Capabilities, m *translate.Message, now time.Time) *Error {
+func refuse(c Capabilities, m *translate.Message, raw bool, now time.Time) *Error {
 	switch {
-	case m.From == nil, !c.RawMIME && isASCII(m.From.Email) && !isAddress(m.From.Email):
+	case m.From == nil, !raw && isASCII(m.From.Email) && !isAddress(m.From.Email):
 		return &Error{Category: Malformed, Message: "no usable From: give one address with a domain"}
-	case !c.RawMIME && m.Opaque != translate.OpaqueNone:
-		return notFaithful("a mail that is " + m.Opaque.String() + " cannot leave unchanged")
-	case !c.RawMIME && m.UnknownEncoding != "":
+	case m.Opaque != translate.OpaqueNone:
+		if refusal := refuseOpaque(c, m, raw); refusal != nil {
+			return refusal
+		}
+	case !raw && m.UnknownEncoding != "":
 		return notFaithful("nobody can decode the transfer encoding " + m.UnknownEncoding)
+	}
+	switch {
 	case !isASCII(m.From.Email):
 		return notFaithful("the local part of From is not ASCII")
 	case m.Directives.SendAt.After(now.Add(c.ScheduleHorizon)) && m.Directives.SendAt.After(now):
@@ -51,8 +72,33 @@ func refuse(c Capabilities, m *translate.Message, now time.Time) *Error {
 			return notFaithful("a send time cannot be kept")
 		}
 		return notFaithful("the send time lies more than " + c.ScheduleHorizon.String() + " ahead")
-	case c.MaxSize > 0 && size(c, m) > c.MaxSize:
+	}
+	return refuseContent(c, m, raw)
+}
+
+// refuseOpaque: what is signed or encrypted leaves without a change, and without
+// tracking, which is one.
+func refuseOpaque(c Capabilities, m *translate.Message, raw bool) *Error {
+	switch words := "a mail that is " + m.Opaque.String(); {
+	case !raw:
+		return notFaithful(words + " cannot leave unchanged")
+	case !c.TrackOpens || !c.TrackClicks:
+		return notFaithful(words + " would be changed by tracking, which cannot be switched off")
+	case m.RoughLines:
+		return notFaithful(words + " has lines that cannot leave: bare line ends, or longer than 998 octets")
+	}
+	return nil
+}
+
+func refuseContent(c Capabilities, m *translate.Message, raw bool) *Error {
+	if c.MaxSize > 0 && size(m, raw) > c.MaxSize || !raw && isBodyTooLarge(c, m) {
 		return &Error{Category: TooLarge, Local: true, Message: "the mail is larger than the provider takes"}
+	}
+	for i := range m.Parts {
+		name := strings.ToLower(strings.TrimPrefix(path.Ext(m.Parts[i].Name), "."))
+		if name != "" && slices.Contains(c.ForbiddenFiles, name) {
+			return &Error{Category: ContentRejected, Local: true, Message: "the provider takes no files of the type ." + Words(name)}
+		}
 	}
 	for _, merge := range m.Directives.Merges {
 		if !slices.Contains(c.Merges, merge.Dialect) {
@@ -67,8 +113,8 @@ func notFaithful(words string) *Error {
 }
 
 // size is what MaxSize limits.
-func size(c Capabilities, m *translate.Message) int64 {
-	if c.RawMIME {
+func size(m *translate.Message, raw bool) int64 {
+	if raw {
 		return m.Size
 	}
 	var total int64
@@ -83,6 +129,12 @@ func size(c Capabilities, m *translate.Message) int64 {
 	return total
 }
 
+func isBodyTooLarge(c Capabilities, m *translate.Message) bool {
+	return c.MaxBodyBytes > 0 && slices.ContainsFunc([]*translate.Part{m.Text, m.HTML}, func(body *translate.Part) bool {
+		return body != nil && body.Size > c.MaxBodyBytes
+	})
+}
+
 func directiveLosses(c Capabilities, m *translate.Message) []string {
 	var losses []string
 	if _, lost := FitTags(c, m.Directives.Tags); lost {
@@ -90,6 +142,12 @@ func directiveLosses(c Capabilities, m *translate.Message) []string {
 	}
 	if _, lost := FitMetadata(c, m.Directives.Metadata); lost {
 		losses = append(losses, "metadata")
+	}
+	if m.Directives.TrackOpens != translate.Unset && !c.TrackOpens {
+		losses = append(losses, "open tracking")
+	}
+	if m.Directives.TrackClicks != translate.Unset && !c.TrackClicks {
+		losses = append(losses, "click tracking")
 	}
 	if c.LostOptions != nil {
 		return append(losses, c.LostOptions(m.Directives.Options)...)
@@ -108,30 +166,53 @@ func OptionLoss(o translate.Option) string {
 	return "option " + o.Dialect + ":" + o.Name
 }
 
+// rawLosses are those of the application's own bytes.
+func rawLosses(c Capabilities, m *translate.Message) []string {
+	losses := slices.Clone(m.RawFlaws)
+	seen := make(map[string]bool, len(m.Headers))
+	for _, h := range m.Headers {
+		name := strings.ToLower(h.Name)
+		if seen[name] && slices.Contains(c.SingleHeaders, name) {
+			losses = append(losses, "repeated header "+h.Name)
+		}
+		seen[name] = true
+	}
+	return losses
+}
+
 // formLosses are those of an API that builds the mail anew.
-func formLosses(c Capabilities, m *translate.Message, now time.Time) []string {
+func formLosses(c Capabilities, m *translate.Message) []string {
 	losses := slices.Clone(m.Flaws)
 	if m.AMP != nil && !CarriesAMP(c, m) {
-		losses = append(losses, "AMP")
+		losses = append(losses, lossAMP)
 	}
 	losses = append(losses, fileLosses(c, m.Parts)...)
+	if _, lost := FitSubject(c, m.Subject); lost {
+		losses = append(losses, lossSubject)
+	}
 	_, headers := FitHeaders(c, m.Headers)
 	losses = append(losses, headers...)
-	if _, lost := FitReferences(m.References); lost {
+	if _, lost := FitReferences(c, m.References); lost {
 		losses = append(losses, "references")
 	}
 	if _, lost := FitReplyTo(m.ReplyTo); lost {
 		losses = append(losses, "reply-to address")
 	}
-	if c.DateAndSender {
-		return losses
-	}
-	if !m.Date.IsZero() && m.Date.Sub(now).Abs() > dateTolerance {
+	return losses
+}
+
+// traceLosses are those of what a provider writes itself.
+func traceLosses(c Capabilities, m *translate.Message, now time.Time) []string {
+	var losses []string
+	if !c.Date && !m.Date.IsZero() && m.Date.Sub(now).Abs() > dateTolerance {
 		losses = append(losses, "date")
 	}
 	// RFC 5322, 3.6.2: a Sender equal to From says nothing.
-	if m.Sender != nil && !strings.EqualFold(m.Sender.Email, m.From.Email) {
+	if !c.Sender && m.Sender != nil && !strings.EqualFold(m.Sender.Email, m.From.Email) {
 		losses = append(losses, "sender")
+	}
+	if !c.MessageID && m.MessageID != "" {
+		losses = append(losses, "message id")
 	}
 	return losses
 }
@@ -139,202 +220,20 @@ func formLosses(c Capabilities, m *translate.Message, now time.Time) []string {
 func fileLosses(c Capabilities, parts []translate.Part) []string {
 	var losses []string
 	for i := range parts {
-		if !CarriesPart(c, &parts[i]) {
-			losses = append(losses, "empty file")
+		switch p := &parts[i]; {
+		case !CarriesPart(c, p):
+			losses = append(losses, lossEmptyFile)
 			continue
+		case p.Role == translate.Inline && !c.InlineImages:
+			losses = append(losses, lossInline)
+		case p.Role == translate.Alternative && p.Type != "text/calendar" && !c.Calendar:
+			losses = append(losses, lossAlternative)
+		case p.Role == translate.Alternative && !c.Calendar:
+			losses = append(losses, lossCalendar)
 		}
 		if _, lost := FitFileName(c, parts[i].Name); lost {
 			losses = append(losses, "file name")
 		}
 	}
 	return slices.Compact(losses)
-}
-
-// CarriesAMP reports whether the AMP body leaves: it is a form of the HTML
-// body and never stands alone.
-func CarriesAMP(c Capabilities, m *translate.Message) bool {
-	return c.AMP && m.AMP != nil && m.AMP.Size > 0 && m.HTML != nil && m.HTML.Size > 0
-}
-
-// CarriesPart reports whether a part leaves.
-func CarriesPart(c Capabilities, p *translate.Part) bool { return c.EmptyFiles || p.Size > 0 }
-
-// FitTags keeps the tags that the API takes, in order, each once.
-func FitTags(c Capabilities, tags []string) (kept []string, lost bool) {
-	seen := make(map[string]bool, len(tags))
-	for _, tag := range tags {
-		switch {
-		case seen[tag]:
-		case tag == "", len(kept) >= c.MaxTags, c.ASCIITags && !isASCII(tag),
-			c.MaxTagRunes > 0 && len([]rune(tag)) > c.MaxTagRunes:
-			lost = true
-		default:
-			seen[tag] = true
-			kept = append(kept, tag)
-		}
-	}
-	return kept, lost
-}
-
-// Pair is one entry of a message's metadata.
-type Pair struct{ Key, Value string }
-
-// FitMetadata keeps the pairs that the API takes, sorted by key, as many as fit.
-func FitMetadata(c Capabilities, metadata map[string]string) (kept []Pair, lost bool) {
-	total, reserved := len("{}"), false
-	for key, value := range metadata {
-		reserved = reserved || reserves(c, key)
-		kept = append(kept, Pair{key, value})
-		total += jsonLen(key) + jsonLen(value) + len(":,")
-	}
-	slices.SortFunc(kept, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
-	if total <= c.MaxMetadataBytes && !reserved {
-		return kept, false
-	}
-	total = len("{}")
-	kept = slices.DeleteFunc(kept, func(p Pair) bool {
-		need := jsonLen(p.Key) + jsonLen(p.Value) + len(":,")
-		if reserves(c, p.Key) || total+need > c.MaxMetadataBytes {
-			return true
-		}
-		total += need
-		return false
-	})
-	return kept, len(kept) < len(metadata)
-}
-
-func reserves(c Capabilities, key string) bool {
-	return key == BridgeIDKey || slices.Contains(c.ReservedMetadata, key)
-}
-
-// FitHeaders keeps the fields that the API takes, in order, without control
-// characters; the losses name each field. Where a name may stand only once,
-// the values are joined at its first place. Every Raw is set.
-func FitHeaders(c Capabilities, headers []translate.Header) (kept []translate.Header, losses []string) {
-	at := make(map[string]int, len(headers))
-	values, raws := make([][]string, 0, len(headers)), make([][]string, 0, len(headers))
-	for _, header := range headers {
-		name := strings.ToLower(header.Name)
-		if !isFieldName(name) || forbids(c, name) {
-			losses = append(losses, "header "+Words(header.Name))
-			continue
-		}
-		value, raw := OneLine(header.Value), OneLine(cmp.Or(header.Raw, header.Value))
-		if i, repeated := at[name]; repeated && !c.RepeatedHeaders {
-			values[i], raws[i] = append(values[i], value), append(raws[i], raw)
-			losses = append(losses, "repeated header "+header.Name)
-			continue
-		}
-		at[name] = len(kept)
-		kept = append(kept, header)
-		values, raws = append(values, []string{value}), append(raws, []string{raw})
-	}
-	for i := range kept {
-		kept[i].Value, kept[i].Raw = strings.Join(values[i], ", "), strings.Join(raws[i], ", ")
-	}
-	return kept, losses
-}
-
-func forbids(c Capabilities, name string) bool {
-	return slices.ContainsFunc(c.ForbiddenHeaders, func(s string) bool { return strings.EqualFold(s, name) })
-}
-
-// FitReferences is the References field where an API writes it: the ids in one
-// line; of too many the first and the last ones (RFC 5322, 3.6.4, lets a thread
-// be found by those).
-func FitReferences(ids []string) (value string, lost bool) {
-	value = strings.Join(ids, " ")
-	if len(value) <= maxReferences {
-		return value, false
-	}
-	first, kept := ids[0], 0
-	room := maxReferences - len(first)
-	for i := len(ids) - 1; i > 0 && room > len(ids[i]); i-- {
-		room -= 1 + len(ids[i])
-		kept++
-	}
-	if len(first) > maxReferences {
-		return "", true
-	}
-	return strings.Join(append([]string{first}, ids[len(ids)-kept:]...), " "), true
-}
-
-// FitReplyTo keeps the addresses that an API can be given, each once.
-func FitReplyTo(addresses []translate.Address) (kept []translate.Address, lost bool) {
-	seen := make(map[string]bool, len(addresses))
-	for _, address := range addresses {
-		key := strings.ToLower(address.Email)
-		switch {
-		case !isASCII(address.Email), !isAddress(address.Email):
-			lost = true
-		case !seen[key]:
-			seen[key] = true
-			kept = append(kept, address)
-		}
-	}
-	return kept, lost
-}
-
-// FitFileName puts "_" in the place of what a file name must not have.
-func FitFileName(c Capabilities, name string) (fit string, lost bool) {
-	fit = strings.Map(func(r rune) rune {
-		if isControl(r) || strings.ContainsRune(c.FileNameStops, r) {
-			return '_'
-		}
-		return r
-	}, name)
-	return fit, fit != name
-}
-
-// OneLine puts a blank in the place of each control character, so that no
-// decoded word can add a line to a header.
-func OneLine(s string) string {
-	if !strings.ContainsFunc(s, isControl) {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if isControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-func isControl(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) }
-
-// isFieldName: printable ASCII without a colon (RFC 5322, 3.6.8).
-func isFieldName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
-}
-
-// isAddress: a local part and a domain; blanks and specials only in quotes
-// (RFC 5321, 4.1.2, but for the place of dots, which programs get wrong).
-func isAddress(s string) bool {
-	at := strings.LastIndexByte(s, '@')
-	if at < 1 || at == len(s)-1 || strings.ContainsFunc(s, isControl) {
-		return false
-	}
-	unquoted := s
-	if local := s[:at]; len(local) > 1 && local[0] == '"' && local[at-1] == '"' {
-		unquoted = s[at:]
-	}
-	return !strings.ContainsAny(unquoted, ` <>,;:()[]\"`)
-}
-
-// jsonLen is the length of s as a JSON string.
-func jsonLen(s string) int {
-	n := len(s) + len(`""`)
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			n++
-		case c < ' ':
-			n += len(`\u0000`) - 1
-		}
-	}
-	return n
 }

@@ -27,10 +27,16 @@ func plain() *translate.Message {
 var anew = providers.Capabilities{
 	MaxSize: 1000, ScheduleHorizon: time.Hour, MaxTags: 2, MaxTagRunes: 5, ASCIITags: true, MaxMetadataBytes: 30,
 	Merges: []string{"sendgrid"}, FileNameStops: ";", ForbiddenHeaders: []string{"Received"},
+	MessageID: true, Calendar: true, InlineImages: true,
 }
 
+// bytes is an API that is given the application's own.
+var bytes = providers.Capabilities{RawMIME: true, TrackOpens: true, TrackClicks: true, MessageID: true, Date: true, Sender: true}
+
+func never(*translate.Message) bool { return false }
+
 func TestCheckRefuses(t *testing.T) {
-	raw := providers.Capabilities{RawMIME: true}
+	raw := bytes
 	for _, c := range []struct {
 		name   string
 		c      providers.Capabilities
@@ -48,6 +54,10 @@ func TestCheckRefuses(t *testing.T) {
 		// What must not be changed leaves raw or not at all.
 		{"signed", anew, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, providers.NotFaithful, true},
 		{"encrypted", anew, func(m *translate.Message) { m.Opaque = translate.OpaqueEncrypted }, providers.NotFaithful, true},
+		{"signed, tracked", providers.Capabilities{RawMIME: true, TrackOpens: true}, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, providers.NotFaithful, true},
+		{"signed, rough lines", raw, func(m *translate.Message) { m.Opaque, m.RoughLines = translate.OpaqueSigned, true }, providers.NotFaithful, true},
+		{"rough lines", raw, func(m *translate.Message) { m.RoughLines = true }, "", false},
+		{"signed where it leaves anew", providers.Capabilities{RawMIME: true, Raw: never, TrackOpens: true, TrackClicks: true}, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, providers.NotFaithful, true},
 		{"signed, raw", raw, func(m *translate.Message) { m.Opaque = translate.OpaqueSigned }, "", false},
 		{"encoding", anew, func(m *translate.Message) { m.UnknownEncoding = "x-own" }, providers.NotFaithful, true},
 		{"encoding, raw", raw, func(m *translate.Message) { m.UnknownEncoding = "x-own" }, "", false},
@@ -64,6 +74,10 @@ func TestCheckRefuses(t *testing.T) {
 		{"in base64", anew, func(m *translate.Message) { m.Parts = []translate.Part{{Size: 750}} }, providers.TooLarge, true},
 		{"received in quoted-printable", anew, func(m *translate.Message) { m.Size = 3000 }, "", false},
 		{"raw", providers.Capabilities{RawMIME: true, MaxSize: 99}, func(*translate.Message) {}, providers.TooLarge, true},
+
+		{"body", providers.Capabilities{MaxBodyBytes: 9}, func(*translate.Message) {}, providers.TooLarge, true},
+		{"file of a forbidden type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a.EXE"}} }, providers.ContentRejected, true},
+		{"file of another type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "exe"}} }, "", false},
 
 		{"own merge", anew, func(m *translate.Message) { m.Directives.Merges = []translate.Merge{{Dialect: "sendgrid"}} }, "", false},
 		{"foreign merge", anew, func(m *translate.Message) {
@@ -116,6 +130,18 @@ func TestCheckNamesLosses(t *testing.T) {
 			[]string{"references"},
 			nil,
 		},
+		{
+			"flaws of the bytes", func(m *translate.Message) { m.RawFlaws = []string{"second header Subject"} },
+			nil,
+			[]string{"second header Subject"},
+		},
+		{
+			"tracking", func(m *translate.Message) {
+				m.Directives.TrackOpens, m.Directives.TrackClicks = translate.Off, translate.On
+			},
+			[]string{"open tracking", "click tracking"},
+			nil,
+		},
 		{"tags", func(m *translate.Message) { m.Directives.Tags = []string{"ü"} }, []string{"tags"}, []string{"tags"}},
 		{
 			"metadata", func(m *translate.Message) { m.Directives.Metadata = map[string]string{"k": strings.Repeat("v", 30)} },
@@ -136,7 +162,7 @@ func TestCheckNamesLosses(t *testing.T) {
 			for name, carrier := range map[string]struct {
 				c    providers.Capabilities
 				want []string
-			}{"anew": {anew, c.want}, "raw": {providers.Capabilities{RawMIME: true}, c.raw}} {
+			}{"anew": {anew, c.want}, "raw": {bytes, c.raw}} {
 				got, err := providers.Check(carrier.c, m, now)
 				if err != nil {
 					t.Fatalf("%s: refused with %v", name, err)
@@ -146,6 +172,48 @@ func TestCheckNamesLosses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What one API lacks another has: each loss of a narrow one by its name.
+func TestCheckNamesLossesOfNarrowAPIs(t *testing.T) {
+	narrow := providers.Capabilities{
+		MaxSubjectUnits: 3, MaxMetadataBytes: 1000, MaxPairs: 1, MaxHeaderBytes: 20, TokensOnly: true, MaxTags: 5,
+		CarriesHeader: func(h translate.Header) bool { return h.Name != "Organisation" },
+	}
+	m := plain()
+	m.Subject, m.MessageID = "a\U0001F600b", "<1@example.com>"
+	m.Parts = []translate.Part{
+		{Size: 1, Role: translate.Inline},
+		{Size: 1, Role: translate.Alternative, Type: "text/calendar"},
+		{Size: 1, Role: translate.Alternative, Type: "text/enriched"},
+	}
+	m.References = []string{"<123456789@x>", "<987654321@x>"}
+	m.Headers = []translate.Header{{Name: "Organisation", Value: "x"}}
+	m.Directives.Tags = []string{"with blank", "token"}
+	m.Directives.Metadata = map[string]string{"a": "1", "b": "2"}
+	want := []string{
+		"tags", "metadata", "inline image as file", "calendar as file", "alternative as file", "end of the subject",
+		"header Organisation", "references", "message id",
+	}
+	got, err := providers.Check(narrow, m, now)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("refused with %v (-want +got):\n%s", err, diff)
+	}
+	single := bytes
+	single.SingleHeaders = []string{"comments"}
+	m = plain()
+	m.Headers = []translate.Header{{Name: "Comments"}, {Name: "comments"}, {Name: "X-A"}, {Name: "X-A"}}
+	if got, _ := providers.Check(single, m, now); !cmp.Equal(got, []string{"repeated header comments"}) {
+		t.Errorf("the losses are %q, want the second of the single header", got)
+	}
+}
+
+func TestFitSubject(t *testing.T) {
+	for subject, want := range map[string]string{"abc": "abc", "abcd": "abc", "a\U0001F600b": "a\U0001F600", "ab\U0001F600": "ab", "a\nb": "a b"} {
+		if got, lost := providers.FitSubject(providers.Capabilities{MaxSubjectUnits: 3}, subject); got != want || lost != (len(want) < len(subject)) {
+			t.Errorf("of %q %q is left, lost %v; want %q", subject, got, lost, want)
+		}
 	}
 }
 
@@ -241,15 +309,15 @@ func TestFitReferences(t *testing.T) {
 	for i := range 26 {
 		ids = append(ids, id(i))
 	}
-	value, lost := providers.FitReferences(ids)
+	value, lost := providers.FitReferences(anew, ids)
 	kept := strings.Fields(value)
 	if !lost || len(value) > 998 || kept[0] != id(0) || kept[len(kept)-1] != id(25) || len(kept) < 9 {
 		t.Errorf("kept %d ids in %d octets, lost %v; want the first and the last ones", len(kept), len(value), lost)
 	}
-	if value, lost := providers.FitReferences([]string{strings.Repeat("x", 2000)}); value != "" || !lost {
+	if value, lost := providers.FitReferences(anew, []string{strings.Repeat("x", 2000)}); value != "" || !lost {
 		t.Errorf("an id longer than a line is kept: %d octets", len(value))
 	}
-	if value, lost := providers.FitReferences(nil); value != "" || lost {
+	if value, lost := providers.FitReferences(anew, nil); value != "" || lost {
 		t.Errorf("no references are %q, lost %v", value, lost)
 	}
 }

@@ -8,6 +8,7 @@ package providers
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -28,7 +29,9 @@ type Adapter interface {
 	Requests(m *translate.Message) []Request
 	// Results reads the answer to r: one Result for each of r.Recipients.
 	Results(r Request, resp Response) []Result
-	// Authorize adds the credentials (bearer, basic, SigV4) as they are now.
+	// Authorize adds the credentials (bearer, basic, SigV4) as they are now; for
+	// those who sign it, r.GetBody opens the body. A [*Error] says what is wrong,
+	// any other error is an authentication that failed.
 	Authorize(ctx context.Context, r *http.Request) error
 	// Probe is the cheapest call that proves the credentials without sending.
 	Probe() Request
@@ -66,46 +69,6 @@ type Response struct {
 	Truncated bool
 	// Time is when the answer came, the clock of the adapter.
 	Time time.Time
-}
-
-// Capabilities are what an API can carry. The zero value carries nothing special.
-type Capabilities struct {
-	// RawMIME: the application's own bytes can leave.
-	RawMIME bool
-	// MaxSize is the largest mail in octets: as received where RawMIME, else its
-	// bodies and its files in base64. 0 means that no limit is known.
-	MaxSize int64
-	// MaxRequestBytes is the largest body of one request in octets, what is
-	// around the mail and its escapes counted; 0 means that no limit is known.
-	MaxRequestBytes int64
-	// MaxRecipients is the most recipients of one request; 0 means no limit.
-	MaxRecipients int
-	// ScheduleHorizon is how far ahead the API takes a send time; 0 means it schedules nothing.
-	ScheduleHorizon time.Duration
-	// MaxTags and MaxTagRunes limit tags; 0 tags means none.
-	MaxTags, MaxTagRunes int
-	// ASCIITags: a tag must be ASCII.
-	ASCIITags bool
-	// MaxMetadataBytes limits the metadata of one message as JSON; 0 means none.
-	MaxMetadataBytes int
-	// ReservedMetadata are the keys that the provider's events use themselves.
-	ReservedMetadata []string
-	// Merges: the dialects whose merges per recipient the API can do.
-	Merges []string
-	// LostOptions names the options that the API does not carry; nil where it carries none.
-	LostOptions func([]translate.Option) []string
-	// AMP: text/x-amp-html is carried as an alternative to HTML.
-	AMP bool
-	// EmptyFiles: a file of zero octets is carried.
-	EmptyFiles bool
-	// FileNameStops are the characters that a file name must not have; "_" takes their place.
-	FileNameStops string
-	// RepeatedHeaders: a header name may stand more than once.
-	RepeatedHeaders bool
-	// ForbiddenHeaders are the names the API refuses, in any case.
-	ForbiddenHeaders []string
-	// DateAndSender: the Date and Sender headers survive.
-	DateAndSender bool
 }
 
 // State is what is known of one recipient. The zero value is the careful one.
@@ -153,6 +116,30 @@ type Result struct {
 // Outcome has exactly one Result per envelope recipient, in envelope order.
 // Failing is an outcome, not an error.
 type Outcome []Result
+
+// ErrAnotherRecipient is the Cause of a refusal that is about another recipient
+// of the same request, named in its Results or not: nobody was sent, and this
+// one may be sent to without it.
+var ErrAnotherRecipient = errors.New("another recipient of the request was refused")
+
+// RefuseSome are the results of a request that was refused whole for the sake of
+// some of its recipients: named gives the error of those who are named, nil for
+// the others. A single recipient is the one, named or not, and meets err.
+func RefuseSome(recipients []string, err *Error, named func(recipient string) *Error) []Result {
+	if len(recipients) == 1 {
+		return Fail(recipients, Refused, err)
+	}
+	results := Fail(recipients, Refused, &Error{
+		Category: Unknown, Local: true, ProviderCode: err.ProviderCode, Cause: ErrAnotherRecipient,
+		Message: "not sent: " + ErrAnotherRecipient.Error(),
+	})
+	for i := range results {
+		if refusal := named(results[i].Recipient); refusal != nil {
+			results[i].Err = refusal
+		}
+	}
+	return results
+}
 
 // Fail is the outcome in which every recipient met the same end.
 func Fail(recipients []string, state State, err *Error) Outcome {

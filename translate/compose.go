@@ -12,6 +12,8 @@ import (
 const (
 	// foldAt is where a header line is folded, in octets (RFC 5322, 2.1.1).
 	foldAt = 78
+	// maxName leaves room for a value behind a name, in octets.
+	maxName = maxLine - len(": x")
 	// specials make a display name a quoted string (RFC 5322, 3.2.3).
 	specials = `()<>[]:;@\,."`
 )
@@ -74,8 +76,12 @@ func (h Header) line() string {
 	return ""
 }
 
-// rewritten is a field that cannot stand as it came.
+// rewritten is a field that cannot stand as it came; nothing where its name
+// alone fills a line.
 func rewritten(f field) string {
+	if len(f.name) > maxName {
+		return ""
+	}
 	raw, name := f.raw(), strings.ToLower(f.name)
 	if isASCII(raw) {
 		if name == "subject" || name == "comments" || strings.HasPrefix(name, "x-") {

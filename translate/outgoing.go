@@ -97,7 +97,7 @@ type wire struct {
 
 // keep adds a field, unless its name fills a line. Two To or Cc fields are one list.
 func (w *wire) keep(name string, f field, again bool) bool {
-	if len(name) > maxLine-len(": ") {
+	if len(name) > maxName {
 		return false
 	}
 	if again && (name == "to" || name == "cc") {

@@ -104,7 +104,7 @@ func TestDeliverRecords(t *testing.T) {
 		want := delivery.Record{
 			ID: "01J", Time: start, MailFrom: "bounces@example.com", From: "app@example.com", Subject: "Hello",
 			MessageID: "<1@example.com>", User: "shop", Bytes: j.records[0].Bytes,
-			Tags: []string{"welcome"}, Metadata: map[string]string{"order": "7"}, Losses: []string{"tags", "metadata"},
+			Tags: []string{"welcome"}, Metadata: map[string]string{"order": "7"}, Losses: []string{"tags", "metadata", "message id"},
 			Recipients: []delivery.Recipient{{Recipient: "a@example.com"}, {Recipient: "b@example.com"}},
 			Attempts:   []delivery.Attempt{},
 		}

@@ -74,18 +74,27 @@ func (p *Provider) request(ctx context.Context, r providers.Request, sent *hando
 	req.Header.Set("User-Agent", p.agent)
 	req.Header.Set("Accept-Encoding", "identity") // the octets of an answer are read as they come
 	plain := req.Header.Clone()
+	if r.Body != nil {
+		req.ContentLength, req.GetBody = r.Body.Len(), r.Body.Open
+	}
 	if err := p.adapter.Authorize(ctx, req); err != nil {
-		return nil, nil, &providers.Error{Category: providers.Authentication, Message: "the request could not be authorised", Cause: err}
+		return nil, nil, unauthorised(err)
 	}
 	if r.Body == nil {
 		return req, secretsIn(req, plain), nil
 	}
-	req.ContentLength = r.Body.Len()
 	req.GetBody = sent.open
 	if req.Body, err = sent.open(); err != nil {
 		return nil, nil, unreadable(err)
 	}
 	return req, secretsIn(req, plain), nil
+}
+
+func unauthorised(err error) *providers.Error {
+	if known, ok := errors.AsType[*providers.Error](err); ok {
+		return known
+	}
+	return &providers.Error{Category: providers.Authentication, Message: "the request could not be authorised", Cause: err}
 }
 
 func unreadable(err error) *providers.Error {

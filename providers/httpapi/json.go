@@ -1,18 +1,10 @@
 package httpapi
 
 import (
-	"bytes"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
-
-	"smtpbridge/providers"
 )
-
-// maxRendered is how much streamed content of one body is rendered into memory
-// instead, in octets: small mails are written in one piece.
-const maxRendered = 64 << 10
 
 // firstLiteral is room for what stands around a small mail, in octets.
 const firstLiteral = 1 << 10
@@ -20,11 +12,7 @@ const firstLiteral = 1 << 10
 // JSON writes a JSON document (RFC 8259) that becomes a request body. Commas
 // come by themselves. What is small is rendered at once; larger contents are
 // counted now and streamed when the body is read. The zero value is ready.
-type JSON struct {
-	body     body
-	literal  []byte // what follows the last stream
-	rendered int64
-}
+type JSON struct{ assembly }
 
 // Object writes an object; fields calls Key before each value.
 func (j *JSON) Object(fields func()) { j.enclose('{', fields, '}') }
@@ -87,12 +75,6 @@ func (j *JSON) Base64(length int64, open Opener) {
 	j.quote(length, open, func() (int64, error) { return length, nil })
 }
 
-// Body ends the document. The writer must not be used afterwards.
-func (j *JSON) Body() providers.Body {
-	j.cut()
-	return &j.body
-}
-
 // separate writes the comma that stands between two values. A string ends with
 // its quote, so the last octet says where we are.
 func (j *JSON) separate() {
@@ -109,46 +91,8 @@ func (j *JSON) separate() {
 func (j *JSON) quote(size int64, open Opener, length func() (int64, error)) {
 	j.separate()
 	j.literal = append(j.literal, '"')
-	if j.rendered+size <= maxRendered {
-		j.render(size, open)
-		j.rendered += size
-	} else {
-		j.stream(open, length)
-	}
+	j.embed(size, open, length)
 	j.literal = append(j.literal, '"')
-}
-
-func (j *JSON) render(size int64, open Opener) {
-	src, err := open()
-	if err != nil {
-		j.fail(err)
-		return
-	}
-	j.literal, err = appendAll(j.literal, src, size)
-	j.fail(err)
-	j.fail(src.Close())
-}
-
-func (j *JSON) stream(open Opener, length func() (int64, error)) {
-	n, err := length()
-	j.fail(err)
-	j.cut()
-	j.body.segments = append(j.body.segments, segment{open: open})
-	j.body.length += n
-}
-
-// cut ends the literal that has been gathered.
-func (j *JSON) cut() {
-	j.body.segments = append(j.body.segments, segment{literal: j.literal})
-	j.body.length += int64(len(j.literal))
-	j.literal = nil
-}
-
-// fail keeps the first error until the body is opened.
-func (j *JSON) fail(err error) {
-	if j.body.err == nil {
-		j.body.err = err
-	}
 }
 
 func count(size int64, open Opener) (n int64, err error) {
@@ -161,22 +105,4 @@ func count(size int64, open Opener) (n int64, err error) {
 		err = closeErr
 	}
 	return n, err
-}
-
-// appendAll reads src to its end, at least size octets being expected.
-func appendAll(dst []byte, src io.Reader, size int64) ([]byte, error) {
-	dst = slices.Grow(dst, int(size)+bytes.MinRead)
-	for {
-		if len(dst) == cap(dst) {
-			dst = slices.Grow(dst, bytes.MinRead)
-		}
-		n, err := src.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
-		if err == io.EOF {
-			return dst, nil
-		}
-		if err != nil {
-			return dst, err
-		}
-	}
 }

@@ -52,7 +52,16 @@ func Run(t *testing.T, s Suite) {
 // Message parses a mail for these recipients; LF becomes CRLF.
 func Message(tb testing.TB, mail string, recipients ...string) *translate.Message {
 	tb.Helper()
-	mail = strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n")
+	m, err := parse(tb, strings.ReplaceAll(strings.ReplaceAll(mail, "\r\n", "\n"), "\n", "\r\n"), recipients)
+	if err != nil {
+		tb.Fatalf("parsing the mail: %v", err)
+	}
+	return m
+}
+
+// parse gives the message until the test ends.
+func parse(tb testing.TB, mail string, recipients []string) (*translate.Message, error) {
+	tb.Helper()
 	spool, err := translate.NewSpool(strings.NewReader(mail), translate.Limits{SpoolDir: tb.TempDir()})
 	if err != nil {
 		tb.Fatalf("spooling the mail: %v", err)
@@ -61,10 +70,11 @@ func Message(tb testing.TB, mail string, recipients ...string) *translate.Messag
 		BridgeID: "01JGABCDEFGHJKMNPQRSTVWXYZ", MailFrom: "sender@example.com", Recipients: recipients,
 	})
 	if err != nil {
-		tb.Fatalf("parsing the mail: %v", err)
+		spool.Close() //nolint:errcheck // nothing reads it
+		return nil, err
 	}
 	tb.Cleanup(func() { m.Close() }) //nolint:errcheck // a test may have closed it
-	return m
+	return m, nil
 }
 
 // small is a mail that no buffer is too small for.

@@ -66,10 +66,11 @@ func (p *Provider) Capabilities() providers.Capabilities {
 		MaxTagRunes:      math.MaxInt,
 		MaxMetadataBytes: math.MaxInt,
 		Merges:           []string{"sendgrid", "mailgun", "postmark", "ses"},
-		AMP:              true,
-		EmptyFiles:       true,
-		RepeatedHeaders:  true,
-		DateAndSender:    true,
+		TrackOpens:       true,
+		TrackClicks:      true,
+		MessageID:        true,
+		Date:             true,
+		Sender:           true,
 	}
 }
 

@@ -41,30 +41,18 @@ func (a *Adapter) Results(r providers.Request, resp providers.Response) []provid
 	return providers.Fail(r.Recipients, state, worst)
 }
 
-// refuseRecipients: the errors name recipients, and nobody was sent. Those who
-// are not named may be sent to without them.
+// refuseRecipients: the errors name recipients, and nobody was sent.
 func refuseRecipients(r providers.Request, resp providers.Response, faults []fault, worst *providers.Error) []providers.Result {
-	if len(r.Recipients) == 1 {
-		return providers.Fail(r.Recipients, providers.Refused, worst)
-	}
-	outcome := providers.Fail(r.Recipients, providers.Refused, &providers.Error{
-		Category: providers.Unknown, Local: true, ProviderCode: worst.ProviderCode,
-		Message: "not sent: another recipient of the same request was refused",
-	})
-	if r.Locate == nil {
-		return outcome
-	}
+	named := make(map[string]*providers.Error, len(faults))
 	for _, f := range faults {
-		recipient, ok := r.Locate(string(f.Field))
-		if !ok {
-			continue
+		if r.Locate == nil {
+			break
 		}
-		at := slices.IndexFunc(outcome, func(r providers.Result) bool { return r.Recipient == recipient })
-		if at >= 0 {
-			outcome[at].Err = f.refusal(resp)
+		if recipient, ok := r.Locate(string(f.Field)); ok {
+			named[recipient] = f.refusal(resp)
 		}
 	}
-	return outcome
+	return providers.RefuseSome(r.Recipients, worst, func(recipient string) *providers.Error { return named[recipient] })
 }
 
 // refusal is what a refused request means, whoever its recipients are.

@@ -1,6 +1,8 @@
 package sendgrid_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 	"testing"
 
@@ -39,4 +41,15 @@ func TestConformance(t *testing.T) {
 		},
 		Accept: sendgridtest.New(key, nil).ServeHTTP,
 	})
+}
+
+func TestGolden(t *testing.T) { providertest.Golden(t, newAdapter(), indented) }
+
+// indented makes JSON readable.
+func indented(body []byte) string {
+	var out bytes.Buffer
+	if err := json.Indent(&out, body, "", "  "); err != nil {
+		return err.Error()
+	}
+	return out.String()
 }

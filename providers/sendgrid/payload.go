@@ -30,7 +30,7 @@ type payload struct {
 }
 
 // render writes the request for some of the message's recipients.
-func (a *Adapter) render(m *translate.Message, part []personalization) providers.Body {
+func (a *Adapter) render(m *translate.Message, part []providers.Copy) providers.Body {
 	chosen, _ := readOptions(m.Directives.Options)
 	chosen.sandbox = a.config.SandboxMode
 	p := &payload{m: m, capabilities: a.capabilities, settings: chosen}
@@ -82,15 +82,15 @@ func (p *payload) addresses(key string, list []translate.Address) {
 	})
 }
 
-func (p *payload) personalizations(part []personalization) {
+func (p *payload) personalizations(part []providers.Copy) {
 	p.Key("personalizations")
 	p.Array(func() {
 		for _, one := range part {
 			p.Object(func() {
-				p.addresses("to", one.to)
-				p.addresses("cc", one.cc)
-				p.addresses("bcc", one.bcc)
-				p.substitutions(one.to[0].Email)
+				p.addresses("to", one.To)
+				p.addresses("cc", one.Cc)
+				p.addresses("bcc", one.Bcc)
+				p.substitutions(one.To[0].Email)
 				p.bridgeID()
 			})
 		}
@@ -134,7 +134,7 @@ func (p *payload) replyTo() {
 
 func (p *payload) headers() {
 	headers, _ := providers.FitHeaders(p.capabilities, p.m.Headers)
-	references, _ := providers.FitReferences(p.m.References)
+	references, _ := providers.FitReferences(p.capabilities, p.m.References)
 	for _, h := range [...]translate.Header{
 		{Name: "Message-ID", Value: p.m.MessageID},
 		{Name: "In-Reply-To", Value: p.m.InReplyTo},

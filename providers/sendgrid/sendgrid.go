@@ -98,7 +98,12 @@ func New(c Config) *Adapter {
 		ReservedMetadata: strings.Fields(eventKeys),
 		Merges:           []string{providerType},
 		LostOptions:      lostOptions,
+		TrackOpens:       true,
+		TrackClicks:      true,
 		AMP:              true,
+		Calendar:         true,
+		InlineImages:     true,
+		MessageID:        true,
 		// The manual's wording of the rule for file names is garbled: both go.
 		FileNameStops: ";,",
 		// Manual, "Errors", headers: the reserved names; the last three describe
@@ -117,7 +122,7 @@ func (a *Adapter) Capabilities() providers.Capabilities { return a.capabilities 
 // 1000 recipients.
 func (a *Adapter) Requests(m *translate.Message) []providers.Request {
 	var requests []providers.Request
-	for _, part := range arrange(m) {
+	for _, part := range providers.Copies(m, maxRecipients) {
 		requests = append(requests, providers.Request{
 			Method: http.MethodPost,
 			URL:    sendURL,

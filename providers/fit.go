@@ -1,0 +1,227 @@
+package providers
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"smtpbridge/translate"
+)
+
+const (
+	// BridgeIDKey is the metadata key that brings our own id back in events; an
+	// application's pair of that name is left out.
+	BridgeIDKey = "bridge_id"
+	// maxReferences bounds the References field where an API writes it, in
+	// octets: one line (RFC 5322, 2.1.1) less the name.
+	maxReferences = 998 - len("References: ")
+)
+
+// CarriesAMP reports whether the AMP body leaves: it is a form of the HTML
+// body and never stands alone.
+func CarriesAMP(c Capabilities, m *translate.Message) bool {
+	return c.AMP && m.AMP != nil && m.AMP.Size > 0 && m.HTML != nil && m.HTML.Size > 0
+}
+
+// CarriesPart reports whether a part leaves.
+func CarriesPart(c Capabilities, p *translate.Part) bool { return c.EmptyFiles || p.Size > 0 }
+
+// FitTags keeps the tags that the API takes, in order, each once.
+func FitTags(c Capabilities, tags []string) (kept []string, lost bool) {
+	seen := make(map[string]bool, len(tags))
+	for _, tag := range tags {
+		switch {
+		case seen[tag]:
+		case tag == "", len(kept) >= c.MaxTags, c.ASCIITags && !isASCII(tag), c.TokensOnly && !isToken(tag),
+			c.MaxTagRunes > 0 && utf8.RuneCountInString(tag) > c.MaxTagRunes:
+			lost = true
+		default:
+			seen[tag] = true
+			kept = append(kept, tag)
+		}
+	}
+	return kept, lost
+}
+
+// Pair is one entry of a message's metadata.
+type Pair struct{ Key, Value string }
+
+// FitMetadata keeps the pairs that the API takes, sorted by key, as many as fit.
+func FitMetadata(c Capabilities, metadata map[string]string) (kept []Pair, lost bool) {
+	total := len("{}")
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		value := metadata[key]
+		need := jsonLen(key) + jsonLen(value) + len(":,")
+		switch {
+		case reserves(c, key), total+need > c.MaxMetadataBytes, c.MaxPairs > 0 && len(kept) == c.MaxPairs,
+			c.MaxKeyRunes > 0 && utf8.RuneCountInString(key) > c.MaxKeyRunes,
+			c.MaxValueRunes > 0 && utf8.RuneCountInString(value) > c.MaxValueRunes,
+			c.TokensOnly && (!isToken(key) || !isToken(value)):
+			continue
+		}
+		total += need
+		kept = append(kept, Pair{key, value})
+	}
+	return kept, len(kept) < len(metadata)
+}
+
+// isToken: letters, digits, _ and -.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	})
+}
+
+func reserves(c Capabilities, key string) bool {
+	return key == BridgeIDKey || slices.Contains(c.ReservedMetadata, key)
+}
+
+// FitHeaders keeps the fields that the API takes, in order, without control
+// characters; the losses name each field. Where a name may stand only once,
+// the values are joined at its first place. Every Raw is set.
+func FitHeaders(c Capabilities, headers []translate.Header) (kept []translate.Header, losses []string) {
+	at := make(map[string]int, len(headers))
+	values, raws := make([][]string, 0, len(headers)), make([][]string, 0, len(headers))
+	for _, header := range headers {
+		name := strings.ToLower(header.Name)
+		if !isFieldName(name) || forbids(c, name) || c.CarriesHeader != nil && !c.CarriesHeader(header) {
+			losses = append(losses, "header "+Words(header.Name))
+			continue
+		}
+		value, raw := OneLine(header.Value), OneLine(cmp.Or(header.Raw, header.Value))
+		if i, repeated := at[name]; repeated && !c.RepeatedHeaders {
+			values[i], raws[i] = append(values[i], value), append(raws[i], raw)
+			losses = append(losses, "repeated header "+header.Name)
+			continue
+		}
+		at[name] = len(kept)
+		kept = append(kept, header)
+		values, raws = append(values, []string{value}), append(raws, []string{raw})
+	}
+	for i := range kept {
+		kept[i].Value, kept[i].Raw = strings.Join(values[i], ", "), strings.Join(raws[i], ", ")
+	}
+	return kept, losses
+}
+
+func forbids(c Capabilities, name string) bool {
+	return slices.ContainsFunc(c.ForbiddenHeaders, func(s string) bool { return strings.EqualFold(s, name) })
+}
+
+// FitReferences is the References field where an API writes it: the ids in one
+// line; of too many the first and the last ones (RFC 5322, 3.6.4, lets a thread
+// be found by those).
+func FitReferences(c Capabilities, ids []string) (value string, lost bool) {
+	limit := cmp.Or(c.MaxHeaderBytes, maxReferences)
+	value = strings.Join(ids, " ")
+	if len(value) <= limit {
+		return value, false
+	}
+	first, kept := ids[0], 0
+	room := limit - len(first)
+	for i := len(ids) - 1; i > 0 && room > len(ids[i]); i-- {
+		room -= 1 + len(ids[i])
+		kept++
+	}
+	if len(first) > limit {
+		return "", true
+	}
+	return strings.Join(append([]string{first}, ids[len(ids)-kept:]...), " "), true
+}
+
+// FitReplyTo keeps the addresses that an API can be given, each once.
+func FitReplyTo(addresses []translate.Address) (kept []translate.Address, lost bool) {
+	seen := make(map[string]bool, len(addresses))
+	for _, address := range addresses {
+		key := strings.ToLower(address.Email)
+		switch {
+		case !isASCII(address.Email), !isAddress(address.Email):
+			lost = true
+		case !seen[key]:
+			seen[key] = true
+			kept = append(kept, address)
+		}
+	}
+	return kept, lost
+}
+
+// FitSubject is the subject in one line, cut on a character's border where it is
+// too long.
+func FitSubject(c Capabilities, subject string) (fit string, lost bool) {
+	subject = OneLine(subject)
+	units := 0
+	for i, r := range subject {
+		units += utf16.RuneLen(r)
+		if c.MaxSubjectUnits > 0 && units > c.MaxSubjectUnits {
+			return subject[:i], true
+		}
+	}
+	return subject, false
+}
+
+// FitFileName puts "_" in the place of what a file name must not have.
+func FitFileName(c Capabilities, name string) (fit string, lost bool) {
+	fit = strings.Map(func(r rune) rune {
+		if isControl(r) || strings.ContainsRune(c.FileNameStops, r) {
+			return '_'
+		}
+		return r
+	}, name)
+	return fit, fit != name
+}
+
+// OneLine puts a blank in the place of each control character, so that no
+// decoded word can add a line to a header.
+func OneLine(s string) string {
+	if !strings.ContainsFunc(s, isControl) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if isControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+func isControl(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) }
+
+// isFieldName: printable ASCII without a colon (RFC 5322, 3.6.8).
+func isFieldName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' })
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
+}
+
+// isAddress: a local part and a domain; blanks and specials only in quotes
+// (RFC 5321, 4.1.2, but for the place of dots, which programs get wrong).
+func isAddress(s string) bool {
+	at := strings.LastIndexByte(s, '@')
+	if at < 1 || at == len(s)-1 || strings.ContainsFunc(s, isControl) {
+		return false
+	}
+	unquoted := s
+	if local := s[:at]; len(local) > 1 && local[0] == '"' && local[at-1] == '"' {
+		unquoted = s[at:]
+	}
+	return !strings.ContainsAny(unquoted, ` <>,;:()[]\"`)
+}
+
+// jsonLen is the length of s as a JSON string.
+func jsonLen(s string) int {
+	n := len(s) + len(`""`)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			n++
+		case c < ' ':
+			n += len(`\u0000`) - 1
+		}
+	}
+	return n
+}
