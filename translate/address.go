@@ -76,7 +76,14 @@ func cutSeparator(s string) (item, rest string, sound bool) {
 	return s, "", true
 }
 
-// parseAddress reads one mailbox: name <a@b>, a@b (name), or a.
+// ParseAddress reads one mailbox the way people write it: name <a@b>, a@b (name),
+// or a. It reports false where there is none.
+func ParseAddress(text string) (Address, bool) { return parseAddress(text) }
+
+// ASCIIDomain is a domain as addresses have it: lower-cased, in punycode.
+func ASCIIDomain(domain string) string { return strings.ToLower(asciiDomain(domain)) }
+
+// parseAddress reads one item of a list.
 func parseAddress(item string) (Address, bool) {
 	item = strings.TrimSpace(item)
 	name, email, bracketed := cutAngle(item)

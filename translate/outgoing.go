@@ -110,10 +110,9 @@ func (w *wire) keep(name string, f field, again bool) bool {
 	return true
 }
 
-// inspect looks whether the mail can leave as it stands. stray is that a line
-// behind the last part cannot.
-func (m *Message) inspect(root *node, stray bool) {
-	m.RoughLines = stray || root.rough || slices.ContainsFunc(root.children, isRoughTree)
+// inspect looks whether the mail can leave as it stands.
+func (m *Message) inspect(root *node) {
+	m.RoughLines = root.rough || slices.ContainsFunc(root.children, isRoughTree)
 	m.wire.untidy = m.RoughLines || root.isUntidy()
 }
 

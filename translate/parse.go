@@ -26,12 +26,12 @@ const (
 // an error, which wraps [ErrMalformed] where the mail is to blame, the caller
 // still does.
 func Parse(s *Spool, e Envelope) (*Message, error) {
-	root, seen, err := scan(s)
+	root, junk, err := scan(s)
 	if err != nil {
 		return nil, err
 	}
 	m := &Message{Envelope: e, Size: s.Size(), spool: s, wire: &wire{root: root}}
-	if seen.headers.junk {
+	if junk {
 		m.flaw(flawJunk)
 		m.rawFlaw(flawJunk)
 	}
@@ -44,7 +44,7 @@ func Parse(s *Spool, e Envelope) (*Message, error) {
 	if err := build(m, root); err != nil {
 		return nil, err
 	}
-	m.inspect(root, seen.rough)
+	m.inspect(root)
 	return m, nil
 }
 

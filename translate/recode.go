@@ -25,15 +25,15 @@ func (s segment) wireReader(raw io.Reader) io.Reader {
 	switch s.wire {
 	case asIs:
 	case lineEnds:
-		return transform.NewReader(raw, crlf{})
+		return transform.NewReader(raw, CRLF{})
 	case structure:
-		return transform.NewReader(transform.NewReader(raw, crlf{bareCR: true}), &wrap{width: maxLine})
+		return transform.NewReader(transform.NewReader(raw, CRLF{bareCR: true}), &wrap{width: maxLine})
 	case toQuotedPrintable:
 		return transform.NewReader(s.octets(raw), &qpEncoder{})
 	case toBase64:
 		return transform.NewReader(&base64Encoder{r: s.octets(raw)}, &wrap{width: maxEncodedLine})
 	case textToBase64:
-		return transform.NewReader(&base64Encoder{r: transform.NewReader(s.octets(raw), crlf{})}, &wrap{width: maxEncodedLine})
+		return transform.NewReader(&base64Encoder{r: transform.NewReader(s.octets(raw), CRLF{})}, &wrap{width: maxEncodedLine})
 	}
 	return raw
 }
@@ -159,15 +159,15 @@ func (l *lineLook) Write(p []byte) (int, error) {
 // end: a CR at the very end ends no line.
 func (l *lineLook) end() { l.fits = l.fits && l.crs == 0 }
 
-// crlf ends every line in CRLF, whatever run of CR came before its LF.
-type crlf struct {
+// CRLF ends every line in CRLF, whatever run of CR came before its LF.
+type CRLF struct {
 	transform.NopResetter
 
 	bareCR bool // ends a line, too
 }
 
 // Transform implements [transform.Transformer].
-func (c crlf) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
+func (c CRLF) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
 	for nSrc < len(src) {
 		plain := bytes.IndexAny(src[nSrc:], "\r\n")
 		if plain < 0 {

@@ -28,7 +28,7 @@ type node struct {
 	boundary    []byte // of a multipart
 	high        bool   // an octet above 127 was seen in the body
 	doubled     bool   // a line ended in two CR and a LF
-	rough       bool   // a line of the body cannot leave as it is
+	rough       bool   // a line of the body, or between its parts, cannot leave as it is
 	roughHeader bool   // nor can one of the header
 	highHeader  bool   // an octet above 127 was seen in the header
 	unread      bool   // a multipart in which no boundary ever stood
@@ -43,7 +43,6 @@ type scanner struct {
 	sink    *node   // whose body the lines belong to; nil in an epilogue
 	eol     int64   // octets of the line break that ended the line before
 	nodes   int
-	rough   bool // a boundary or a line of an epilogue cannot leave as it is
 	guess   guess
 }
 
@@ -54,15 +53,15 @@ type guess struct {
 	line     bool  // the last line was it
 }
 
-// scan gives the tree of a mail, and the scanner with what it saw on the way.
-func scan(s *Spool) (root *node, sc *scanner, err error) {
-	sc = &scanner{lines: newLines(s)}
+// scan gives the tree of a mail, and whether there was junk in its headers.
+func scan(s *Spool) (root *node, junk bool, err error) {
+	sc := &scanner{lines: newLines(s)}
 	sc.headers.lines = sc.lines
 	if err := sc.lines.skipMark(); err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	if root, err = sc.entity("text/plain"); err != nil {
-		return nil, nil, err
+		return nil, false, err
 	}
 	for {
 		l, err := sc.lines.read()
@@ -73,14 +72,14 @@ func scan(s *Spool) (root *node, sc *scanner, err error) {
 			err = sc.line(l)
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, false, err
 		}
 	}
 	if sc.sink != nil {
 		sc.sink.end = s.size
 	}
 	sc.closeFrom(0, s.size)
-	return root, sc, nil
+	return root, sc.headers.junk, nil
 }
 
 // entity reads a header and makes what follows the body of a new node.
@@ -121,7 +120,7 @@ func (sc *scanner) line(l line) error {
 	rough := isRough(l)
 	if l.first && len(l.data) > 1 && l.data[0] == '-' && l.data[1] == '-' {
 		if depth, last, ok := sc.boundary(trimEOL(l.data)); ok {
-			sc.rough = sc.rough || rough
+			sc.open[depth].rough = sc.open[depth].rough || rough
 			return sc.delimiter(depth, last, l.off)
 		}
 	}
@@ -129,8 +128,9 @@ func (sc *scanner) line(l line) error {
 		return nil
 	}
 	sc.countEOL(l)
-	if sc.sink == nil {
-		sc.rough = sc.rough || rough
+	if sc.sink == nil { // an epilogue
+		last := sc.open[len(sc.open)-1]
+		last.rough = last.rough || rough
 		return nil
 	}
 	sc.sink.rough = sc.sink.rough || rough
