@@ -9,7 +9,6 @@ package delivery
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -54,14 +53,14 @@ type Pipeline struct {
 	sends    sends
 }
 
-// New makes a pipeline over ps, the first of which carries what names no
-// provider itself. It must be closed.
-func New(ps []Provider, o Options) *Pipeline {
+// New makes a pipeline over accounts, in the order in which they are tried. It
+// must be closed.
+func New(accounts []Account, o Options) *Pipeline {
 	p := &Pipeline{recorder: o.Recorder, logger: o.Logger, now: o.Now, metrics: newMetrics(o.Registerer)}
 	if p.now == nil {
 		p.now = time.Now
 	}
-	p.Replace(ps, o.Budget)
+	p.Replace(accounts, o.Budget)
 	return p
 }
 
@@ -69,18 +68,18 @@ func New(ps []Provider, o Options) *Pipeline {
 // more, which may be after Deliver has returned. The outcome has one result per
 // envelope recipient, in envelope order.
 func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.Outcome {
-	t, s := p.begin(m), p.setup.Load()
+	t := p.begin(m)
 	if m.Directives.Drop { // on every provider, so before one is chosen
 		return t.drop(ctx)
 	}
-	c, refusal := s.choose(m.Directives.Provider)
+	verdicts, refusal := t.setup.verdicts(m, t.start)
 	if refusal == nil {
-		refusal = t.check(ctx, c)
+		verdicts, refusal = carriers(verdicts)
 	}
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, c, s.budget)
+	return t.send(ctx, verdicts)
 }
 
 // Recipient says at RCPT why an address cannot be delivered to; nil where
@@ -90,24 +89,26 @@ func (p *Pipeline) Recipient(_ context.Context, _ translate.Envelope, address st
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {
 		local = address[:at]
 	}
-	for i := range len(local) {
-		if local[i] >= utf8.RuneSelf {
-			return &providers.Error{
-				Category: providers.NonASCII,
-				Message:  "no provider can carry a local part outside ASCII",
-			}
-		}
+	if isASCII(local) {
+		return nil
 	}
-	return nil
+	return &providers.Error{
+		Category: providers.NonASCII,
+		Message:  "no provider can carry a local part outside ASCII",
+	}
 }
 
-// Replace swaps providers and budget for the messages to come; those on their
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// Replace swaps accounts and budget for the messages to come; those on their
 // way end as they began. The metrics of a provider that is gone go with it.
 // It must not be called concurrently with itself.
-func (p *Pipeline) Replace(ps []Provider, budget time.Duration) {
+func (p *Pipeline) Replace(accounts []Account, budget time.Duration) {
 	next := &setup{budget: budget}
-	for _, provider := range ps {
-		next.candidates = append(next.candidates, candidate{provider, p.metrics.meters(provider.Name())})
+	for _, a := range accounts {
+		next.candidates = append(next.candidates, candidate{a.Provider, a.Config, p.metrics.meters(a.Name())})
 	}
 	previous := p.setup.Swap(next)
 	if previous == nil {
@@ -131,28 +132,12 @@ type setup struct {
 	candidates []candidate
 }
 
-// candidate is a provider with its series.
+// candidate is an account with its series.
 type candidate struct {
 	Provider
 
+	config AccountConfig
 	meters meters
-}
-
-// choose gives the provider that the message names, else the first.
-func (s *setup) choose(name string) (candidate, *providers.Error) {
-	if len(s.candidates) == 0 {
-		return candidate{}, &providers.Error{Category: providers.NoProvider, Message: "no provider is configured"}
-	}
-	if name == "" {
-		return s.candidates[0], nil
-	}
-	if c, found := s.find(name); found {
-		return c, nil
-	}
-	return candidate{}, &providers.Error{
-		Category: providers.NoSender,
-		Message:  fmt.Sprintf("X-Bridge-Provider: %.40q is none of the providers %s", name, s.names()),
-	}
 }
 
 func (s *setup) find(name string) (candidate, bool) {
@@ -170,4 +155,13 @@ func (s *setup) names() string {
 		names[i] = c.Name()
 	}
 	return strings.Join(names, ", ")
+}
+
+// told counts the recipients of a decision.
+func (s *setup) told(outcome providers.Outcome) {
+	for _, result := range outcome {
+		if c, found := s.find(result.Provider); found {
+			c.meters.told(result.State)
+		}
+	}
 }

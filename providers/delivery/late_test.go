@@ -183,7 +183,7 @@ func TestReplace(t *testing.T) {
 		p.Deliver(t.Context(), mail(t, "X-Bridge-Provider: kept"))
 		p.Deliver(t.Context(), mail(t)) // silence from old
 
-		p.Replace([]delivery.Provider{accepts("kept", time.Hour), accepts("new", 0)}, time.Second)
+		p.Replace(accounts(accepts("kept", time.Hour), accepts("new", 0)), time.Second)
 		if got := p.Deliver(t.Context(), mail(t, "X-Bridge-Provider: new")).Providers(); got != "new" {
 			t.Errorf("after Replace the message went to %s, want new", got)
 		}

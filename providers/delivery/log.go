@@ -87,8 +87,8 @@ func (t *transaction) logDecision(ctx context.Context, outcome providers.Outcome
 
 // logLate warns even where the message was taken: the application, told that
 // nobody knows, may have sent it again.
-func (t *transaction) logLate(ctx context.Context, a answer) {
-	for _, g := range groups(a.outcome) {
+func (t *transaction) logLate(ctx context.Context, outcome providers.Outcome) {
+	for _, g := range groups(outcome) {
 		t.log(ctx, max(g.level(), slog.LevelWarn), "answer came after the reply",
 			append(g.attrs(), slog.Duration("dur", t.pipeline.now().Sub(t.start)))...)
 	}

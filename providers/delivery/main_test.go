@@ -116,12 +116,21 @@ func (j *journal) lines(t *testing.T, message string) []map[string]any {
 
 func newPipeline(reg prometheus.Registerer, ps ...delivery.Provider) (*delivery.Pipeline, *journal) {
 	j := new(journal)
-	return delivery.New(ps, delivery.Options{
+	return delivery.New(accounts(ps...), delivery.Options{
 		Budget:     budget,
 		Recorder:   j,
 		Logger:     slog.New(slog.NewJSONHandler(j, nil)),
 		Registerer: reg,
 	}), j
+}
+
+// accounts are providers as they are by default.
+func accounts(ps ...delivery.Provider) []delivery.Account {
+	out := make([]delivery.Account, len(ps))
+	for i, p := range ps {
+		out[i] = delivery.Account{Provider: p, Config: delivery.DefaultAccountConfig()}
+	}
+	return out
 }
 
 // closePipeline waits for everything that runs.

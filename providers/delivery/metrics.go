@@ -90,11 +90,9 @@ func (m meters) answered(category providers.Category, took time.Duration) {
 	m.duration.Observe(took.Seconds())
 }
 
-// told counts the recipients of a decision.
-func (m meters) told(outcome providers.Outcome) {
-	for _, result := range outcome {
-		if counter, known := m.recipients[result.State]; known {
-			counter.Inc()
-		}
+// told counts one recipient of a decision.
+func (m meters) told(state providers.State) {
+	if counter, known := m.recipients[state]; known {
+		counter.Inc()
 	}
 }

@@ -57,6 +57,17 @@ func (p *Provider) Name() string { return p.config.Name }
 // Capabilities are the adapter's.
 func (p *Provider) Capabilities() providers.Capabilities { return p.adapter.Capabilities() }
 
+// Requests are what Send would send, without credentials.
+func (p *Provider) Requests(m *translate.Message) []providers.Request {
+	requests := p.adapter.Requests(m)
+	for i := range requests {
+		if target, err := p.endpoint(requests[i].URL); err == nil {
+			requests[i].URL = target.String()
+		}
+	}
+	return requests
+}
+
 // Send runs the adapter's requests one after another and blocks until all are
 // answered or given up. Once an answer says that the account or the provider is
 // unavailable, the rest of the requests stays unsent.

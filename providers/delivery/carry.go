@@ -1,0 +1,117 @@
+package delivery
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+// Verdict is what one provider could make of a message.
+type Verdict struct {
+	Provider string
+	// Message is as this provider would be given it: the author may be another.
+	Message *translate.Message
+	// Losses are named; Refusal is nil where the provider can carry the message.
+	Losses  []string
+	Refusal *providers.Error
+
+	candidate candidate
+}
+
+// Verdicts asks every provider that may be asked, without sending: those that
+// carry the message come first, in the order in which they would be tried. Where
+// there are none to ask, the error says why.
+func (p *Pipeline) Verdicts(m *translate.Message) ([]Verdict, *providers.Error) {
+	return p.setup.Load().verdicts(m, p.now())
+}
+
+func (s *setup) verdicts(m *translate.Message, now time.Time) ([]Verdict, *providers.Error) {
+	candidates, refusal := s.choose(m.Directives.Provider)
+	if refusal != nil {
+		return nil, refusal
+	}
+	verdicts := make([]Verdict, len(candidates))
+	for i, c := range candidates {
+		verdicts[i] = c.verdict(m, now)
+	}
+	slices.SortStableFunc(verdicts, func(a, b Verdict) int { return cmp.Compare(a.rank(), b.rank()) })
+	return verdicts, nil
+}
+
+func (c candidate) verdict(m *translate.Message, now time.Time) Verdict {
+	v := Verdict{Provider: c.Name(), candidate: c}
+	if v.Message, v.Refusal = c.config.authored(m); v.Refusal == nil {
+		v.Losses, v.Refusal = providers.Check(c.Capabilities(), v.Message, now)
+	}
+	return v
+}
+
+// rank orders verdicts: a provider that shows the recipient all of the mail goes
+// before one that does not, whatever their order otherwise.
+func (v Verdict) rank() int {
+	switch {
+	case v.Refusal != nil:
+		return 2
+	case slices.ContainsFunc(v.Losses, providers.IsVisible):
+		return 1
+	}
+	return 0
+}
+
+// carriers are the verdicts of those who carry the message, or why nobody does.
+func carriers(verdicts []Verdict) ([]Verdict, *providers.Error) {
+	n := slices.IndexFunc(verdicts, func(v Verdict) bool { return v.Refusal != nil })
+	switch n {
+	case -1:
+		return verdicts, nil
+	case 0:
+		return nil, nobody(verdicts)
+	}
+	return verdicts[:n], nil
+}
+
+// nobody joins the refusals of all: what they have in common, else that nobody
+// carries the message faithfully.
+func nobody(verdicts []Verdict) *providers.Error {
+	first := verdicts[0].Refusal
+	if len(verdicts) == 1 {
+		return first
+	}
+	joined := &providers.Error{Category: first.Category}
+	reasons := make([]string, len(verdicts))
+	for i, v := range verdicts {
+		reasons[i] = v.Provider + ": " + v.Refusal.Message
+		if v.Refusal.Category != first.Category {
+			joined.Category = providers.NotFaithful
+		}
+	}
+	if slices.ContainsFunc(verdicts, func(v Verdict) bool { return v.Refusal.Message != first.Message }) {
+		joined.Message = strings.Join(reasons, "; ")
+	} else {
+		joined.Message = first.Message
+	}
+	return joined
+}
+
+// choose gives the providers that may be asked: the one that the message names,
+// else all.
+func (s *setup) choose(name string) ([]candidate, *providers.Error) {
+	if len(s.candidates) == 0 {
+		return nil, &providers.Error{Category: providers.NoProvider, Message: "no provider is configured"}
+	}
+	if name == "" {
+		return s.candidates, nil
+	}
+	if c, found := s.find(name); found {
+		return []candidate{c}, nil
+	}
+	return nil, &providers.Error{
+		Category: providers.NoSender,
+		Message:  fmt.Sprintf("X-Bridge-Provider: %.40q is none of the providers %s", name, s.names()),
+	}
+}

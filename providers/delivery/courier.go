@@ -1,0 +1,102 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+// courier brings one message to one provider.
+type courier struct {
+	*transaction
+
+	to      candidate
+	message *translate.Message // as this provider is given it
+}
+
+// carry sends to these recipients. Where the provider refuses a whole request for
+// the sake of one recipient, the others are sent to without it: it is left out
+// where the answer names it, else they are halved. Each round has fewer
+// recipients than the one before, and none begins once the reply is given.
+func (c courier) carry(ctx context.Context, recipients []string) {
+	outcome, asked := c.ask(ctx, recipients)
+	if !asked {
+		return
+	}
+	innocent := withoutFault(outcome)
+	switch half := len(innocent) / 2; {
+	case len(innocent) == 0:
+	case len(innocent) < len(recipients):
+		c.carry(ctx, innocent)
+	case half > 0:
+		c.carry(ctx, innocent[:half])
+		c.carry(ctx, innocent[half:])
+	}
+}
+
+// withoutFault are the recipients that were refused because of another.
+func withoutFault(outcome providers.Outcome) []string {
+	var innocent []string
+	for _, result := range outcome {
+		if result.State == providers.Refused && errors.Is(result.Err, providers.ErrAnotherRecipient) {
+			innocent = append(innocent, result.Recipient)
+		}
+	}
+	return innocent
+}
+
+// ask makes one attempt and counts its answer. Nobody is asked once the reply is
+// given.
+func (c courier) ask(ctx context.Context, recipients []string) (outcome providers.Outcome, asked bool) {
+	start := c.pipeline.now()
+	attempt, open := c.ledger.start(c.to.Name(), recipients, start)
+	if !open {
+		return nil, false
+	}
+	m := c.message
+	if len(recipients) < len(m.Envelope.Recipients) {
+		m = m.For(recipients)
+	}
+	outcome = settle(c.to.Name(), recipients, c.call(ctx, m))
+	took := c.pipeline.now().Sub(start)
+	c.to.meters.answered(verdict(outcome), took)
+	if late := c.ledger.end(attempt, outcome, took); late {
+		c.late(ctx, outcome)
+	}
+	return outcome, true
+}
+
+// call turns a panic into an outcome: the request may have left before it.
+func (c courier) call(ctx context.Context, m *translate.Message) (outcome providers.Outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.log(ctx, slog.LevelError, "provider panicked", slog.String("provider", c.to.Name()),
+				slog.String("err", fmt.Sprint(r)), slog.String("stack", string(debug.Stack())))
+			outcome = providers.Fail(m.Envelope.Recipients, providers.Ambiguous,
+				&providers.Error{Category: providers.Unknown, Message: "the bridge failed while it sent"})
+		}
+	}()
+	return c.to.Send(ctx, m)
+}
+
+// settle holds a provider to its contract, one result per recipient, in order:
+// what it left out may have been sent.
+func settle(name string, recipients []string, outcome providers.Outcome) providers.Outcome {
+	settled := providers.Fail(recipients, providers.Ambiguous,
+		&providers.Error{Category: providers.Unknown, Message: "the provider's answer leaves this recipient out"})
+	for i := range settled {
+		if len(outcome) == len(recipients) && outcome[i].Recipient == recipients[i] && sound(outcome[i]) {
+			settled[i] = outcome[i]
+		}
+		settled[i].Provider = name
+	}
+	return settled
+}
+
+// sound: the error is nil exactly when the recipient was accepted.
+func sound(r providers.Result) bool { return (r.State == providers.Accepted) == (r.Err == nil) }
