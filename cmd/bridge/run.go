@@ -39,6 +39,7 @@ type commands struct {
 	Serve   serve   `cmd:"" default:"withargs" help:"Run the bridge; the default."`
 	Check   check   `cmd:"" help:"Print every problem of the configuration."`
 	Send    send    `cmd:"" help:"Send a test message and print the reply."`
+	Explain explain `cmd:"" help:"Show what each provider would be given of a mail in a file; nothing is sent."`
 	Health  health  `cmd:"" help:"Ask a running bridge whether it is well."`
 	Version version `cmd:"" help:"Print version, commit and Go version."`
 }

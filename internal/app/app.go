@@ -129,10 +129,10 @@ func (a *App) providers() []admin.Provider {
 	return out
 }
 
-func (a *App) build(configured []Provider) []delivery.Provider {
-	out := make([]delivery.Provider, len(configured))
+func (a *App) build(configured []Provider) []delivery.Account {
+	out := make([]delivery.Account, len(configured))
 	for i, p := range configured {
-		out[i] = p.build(parts{transport: a.transport, keeper: a.ring})
+		out[i] = delivery.Account{Provider: p.build(parts{transport: a.transport, keeper: a.ring}), Config: p.account}
 	}
 	return out
 }

@@ -53,8 +53,7 @@ func later() []string {
 	}
 	for _, key := range []string{
 		"rate_limit", "burst_limit", "failure_threshold", "recovery_timeout", "priority", "weight",
-		"cost_per_thousand", "daily_quota", "monthly_quota", "sender_domains", "webhook_unverified",
-		"default_from", "rewrite_from", "webhook_public_key",
+		"cost_per_thousand", "daily_quota", "monthly_quota", "webhook_unverified", "webhook_public_key",
 	} {
 		keys = append(keys, "provider[]."+key)
 	}

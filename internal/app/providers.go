@@ -20,7 +20,7 @@ import (
 // kinds are the provider types, the only list of them. A new one is one line.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"sandbox": decodeSandbox,
+		"sandbox": of(sandbox.DefaultConfig, newSandbox),
 		"sendgrid": overHTTP(sendgrid.DefaultConfig,
 			func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) }),
 	}
@@ -30,7 +30,7 @@ func kinds() map[string]kind {
 func laterKinds() []string { return []string{"mailgun", "ses", "postmark", "smtp2go"} }
 
 // kind decodes and validates the table of one provider type.
-type kind func(*config.Table) build
+type kind func(*config.Table) (delivery.AccountConfig, build)
 
 // build makes the provider that a table describes.
 type build func(parts) delivery.Provider
@@ -45,7 +45,8 @@ type parts struct {
 type Provider struct {
 	Name, Type string
 
-	build build
+	account delivery.AccountConfig
+	build   build
 }
 
 // Probe asks whether the provider takes the credentials, without sending.
@@ -60,38 +61,45 @@ func (p Provider) Probe(ctx context.Context) error {
 	return prober.Probe(ctx)
 }
 
-func decodeSandbox(t *config.Table) build {
-	c := sandbox.DefaultConfig()
-	t.Decode(&c)
-	c.Validate(t.Report)
-	return sandboxOf(c)
-}
-
-func sandboxOf(c sandbox.Config) build {
-	return func(p parts) delivery.Provider { return sandbox.New(c, p.keeper) }
-}
-
-// defaultSandbox is the provider where none is configured.
-func defaultSandbox() Provider {
-	c := sandbox.DefaultConfig()
-	return Provider{Name: c.Name, Type: c.Type, build: sandboxOf(c)}
-}
-
 // validated is what the configuration of each provider can do.
 type validated interface {
 	Validate(report func(key, problem string))
 }
 
+// table is a [[provider]] table: what its type makes of it, and what the pipeline
+// does.
+type table[C validated] struct {
+	Own     C                      `toml:",squash"`
+	Account delivery.AccountConfig `toml:",squash"`
+}
+
+// of is the kind of a provider that New builds.
+func of[C validated](defaults func() C, provider func(C, parts) delivery.Provider) kind {
+	return func(t *config.Table) (delivery.AccountConfig, build) {
+		c := table[C]{defaults(), delivery.DefaultAccountConfig()}
+		t.Decode(&c)
+		c.Own.Validate(t.Report)
+		c.Account.Validate(t.Report)
+		return c.Account, func(p parts) delivery.Provider { return provider(c.Own, p) }
+	}
+}
+
 // overHTTP is the kind of a provider that is an adapter of an HTTP API.
 func overHTTP[C validated](defaults func() C, adapter func(C) (httpapi.Config, providers.Adapter)) kind {
-	return func(t *config.Table) build {
-		c := defaults()
-		t.Decode(&c)
-		c.Validate(t.Report)
-		return func(p parts) delivery.Provider {
-			common, a := adapter(c)
-			return httpapi.New(common, a, p.transport)
-		}
+	return of(defaults, func(c C, p parts) delivery.Provider {
+		common, a := adapter(c)
+		return httpapi.New(common, a, p.transport)
+	})
+}
+
+func newSandbox(c sandbox.Config, p parts) delivery.Provider { return sandbox.New(c, p.keeper) }
+
+// defaultSandbox is the provider where none is configured.
+func defaultSandbox() Provider {
+	c := sandbox.DefaultConfig()
+	return Provider{
+		Name: c.Name, Type: c.Type, account: delivery.DefaultAccountConfig(),
+		build: func(p parts) delivery.Provider { return newSandbox(c, p) },
 	}
 }
 
@@ -114,7 +122,7 @@ func decodeProviders(tables []*config.Table) []Provider {
 			t.Report("type", unknownType(p.Type))
 			continue
 		}
-		p.build = decode(t)
+		p.account, p.build = decode(t)
 		reportName(p.Name, seen, t.Report)
 		out = append(out, p)
 	}
