@@ -168,11 +168,11 @@ func shape(v any) any {
 }
 
 // metric is the name of one of ours, in a document or on the page.
-var metric = regexp.MustCompile(`\bbridge_(?:smtp|delivery|provider)_[a-z_]+[a-z]`)
+var metric = regexp.MustCompile(`\bbridge_(?:smtp|delivery|provider|breaker|limiter|failovers|quota)_[a-z_]+[a-z]`)
 
 // docs/monitoring.md explains all metrics of ours, and no other.
 func TestMonitoringKnowsTheMetrics(t *testing.T) {
-	b := start(t, anyPort)
+	b := start(t, anyPort+"[[provider]]\ntype = \"sandbox\"\n[[provider]]\ntype = \"sandbox\"\nname = \"second\"\ndaily_quota = 10\n")
 	var exist []string
 	for line := range strings.Lines(string(b.get(t, "/metrics"))) {
 		if name, isType := strings.CutPrefix(line, "# TYPE bridge_"); isType {

@@ -12,6 +12,12 @@ type Error struct {
 	// Local: about this provider's form rules or account, so that another
 	// provider may take the message. The breaker does not count it.
 	Local bool
+	// Simulated: by a sandbox, which does as if. It says nothing of a provider, and
+	// nothing follows from it.
+	Simulated bool
+	// Temporary: answered 4xx although its category is permanent
+	// (delivery.temporary_categories).
+	Temporary bool
 	// RetryAfter is how long the provider wants to be left alone; 0 where it did not say.
 	RetryAfter time.Duration
 	// ProviderCode is the provider's own code or the HTTP status, as text.

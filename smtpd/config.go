@@ -64,6 +64,9 @@ type User struct {
 	Name string `toml:"name"`
 	// Password is the password itself or its bcrypt hash, "$2…".
 	Password config.Secret `toml:"password"`
+	// Route is the name of the [[route]] that the user's mail takes; empty means
+	// the first that fits.
+	Route string `toml:"route"`
 }
 
 // The words of the configuration that the code asks for; the others are the defaults.

@@ -81,8 +81,10 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	s.open.Store(&transaction{
 		settings: set,
 		started:  time.Now(),
-		envelope: translate.Envelope{BridgeID: id, MailFrom: sender, User: s.user, Client: s.peer.String()},
-		index:    make(map[string]int),
+		envelope: translate.Envelope{
+			BridgeID: id, MailFrom: sender, User: s.user, Route: set.routes[s.user], Client: s.peer.String(),
+		},
+		index: make(map[string]int),
 	})
 	s.conn.begin(id)
 	return nil

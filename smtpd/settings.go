@@ -16,6 +16,7 @@ type settings struct {
 	timeouts            timeouts
 	networks            []netip.Prefix
 	users               *users
+	routes              map[string]string // by user, where the configuration names one
 }
 
 func newSettings(c Config) (*settings, error) {
@@ -27,6 +28,12 @@ func newSettings(c Config) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
+	routes := make(map[string]string)
+	for _, u := range c.Users {
+		if u.Route != "" {
+			routes[u.Name] = u.Route
+		}
+	}
 	return &settings{
 		hostname:            c.Hostname,
 		limits:              translate.Limits{Size: int64(c.MaxMessageSize)},
@@ -36,6 +43,7 @@ func newSettings(c Config) (*settings, error) {
 		timeouts:            timeouts{c.ReadTimeout.Std(), c.WriteTimeout.Std()},
 		networks:            networks,
 		users:               known,
+		routes:              routes,
 	}, nil
 }
 

@@ -30,8 +30,9 @@ type Envelope struct {
 	// Recipients are the forward-paths without brackets, in the order of RCPT,
 	// each address once, domains in punycode. They alone decide who receives.
 	Recipients []string
-	// User is the authenticated SMTP user, empty without AUTH.
-	User string
+	// User is the authenticated SMTP user, empty without AUTH; Route is the one that
+	// the user's configuration names, empty where it names none.
+	User, Route string
 	// Client is the address of the SMTP client, for the log.
 	Client string
 	// Complete is when the last octet of the mail came: the time for the reply

@@ -83,6 +83,19 @@ func (m *Message) SentAs(from Address) *Message {
 	return &changed
 }
 
+// Redirected gives the same mail for others than those it was meant for, marked
+// so that they see it: the names stand in X-Original-Recipient and before the
+// Subject.
+func (m *Message) Redirected(to, meant []string) *Message {
+	changed := m.For(to)
+	names := strings.Join(meant, ", ")
+	changed.Subject = "[to: " + names + "] " + m.Subject
+	mark := Header{Name: "X-Original-Recipient", Value: names, Raw: names}
+	changed.Headers = append(slices.Clip(m.Headers), mark)
+	changed.edits = append(slices.Clip(m.edits), Header{Name: "Subject", Value: changed.Subject}, mark)
+	return changed
+}
+
 // wire is what Parse keeps of a mail for the day it leaves raw.
 type wire struct {
 	root   *node

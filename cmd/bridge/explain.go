@@ -42,26 +42,34 @@ func (e explain) Run(t terminal) error {
 		return errSaid
 	}
 	t.printf("from %s to %s, %d octets\n", mail.Envelope.MailFrom, strings.Join(mail.Envelope.Recipients, ", "), mail.Size)
-	for i, x := range explanations {
-		if err := t.explain(i+1, x); err != nil {
+	var failed error
+	for _, x := range explanations {
+		if err := t.explain(x); err != nil {
 			return err
 		}
+		if x.Place == 1 && x.Refusal != nil { // nobody can: those who can stand first
+			failed = errSaid
+		}
 	}
-	if explanations[0].Refusal != nil {
-		return errSaid
-	}
-	return nil
+	return failed
 }
 
-// explain prints one provider.
-func (t terminal) explain(place int, x app.Explanation) error {
+// explain prints one provider, and before the first of a route whom it is for.
+func (t terminal) explain(x app.Explanation) error {
+	if x.Place == 1 {
+		route := x.Way.Route
+		if route == "" {
+			route = "none, all providers"
+		}
+		t.printf("\nroute %s, for %s\n", route, strings.Join(x.Way.Recipients, ", "))
+	}
 	switch {
 	case x.Refusal != nil:
-		t.printf("\n%d. %s cannot carry it: %v\n", place, x.Provider, x.Refusal)
+		t.printf("\n%d. %s cannot carry it: %v\n", x.Place, x.Provider, x.Refusal)
 	case len(x.Losses) > 0:
-		t.printf("\n%d. %s carries it and loses: %s\n", place, x.Provider, strings.Join(x.Losses, ", "))
+		t.printf("\n%d. %s carries it and loses: %s\n", x.Place, x.Provider, strings.Join(x.Losses, ", "))
 	default:
-		t.printf("\n%d. %s carries it faithfully\n", place, x.Provider)
+		t.printf("\n%d. %s carries it faithfully\n", x.Place, x.Provider)
 	}
 	for _, r := range x.Requests {
 		if err := t.request(r); err != nil {

@@ -13,12 +13,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"smtpbridge/internal/store"
+	"smtpbridge/providers/delivery"
 )
 
 // Messages are what became of messages.
@@ -31,7 +33,8 @@ type Messages interface {
 
 // Provider is one element of /api/v1/providers.
 type Provider struct {
-	Name string `json:"name"`
+	delivery.Status
+
 	Type string `json:"type"`
 }
 
@@ -47,7 +50,7 @@ type Check struct {
 type Options struct {
 	Messages Messages
 	// Providers gives the configured providers, as they are after a reload.
-	Providers func() []Provider
+	Providers func(context.Context) []Provider
 	Ready     []Check
 	Metrics   prometheus.Gatherer
 	Logger    *slog.Logger
@@ -87,7 +90,7 @@ func health(now func() time.Time) handler {
 
 // ready fails for what only this bridge can put right. That no provider is
 // usable is a warning: it must not take the application out of service.
-func ready(checks []Check, providers func() []Provider) handler {
+func ready(checks []Check, providers func(context.Context) []Provider) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		problems := []string{}
 		for _, check := range checks {
@@ -102,7 +105,7 @@ func ready(checks []Check, providers func() []Provider) handler {
 			Status   string   `json:"status"`
 			Warnings []string `json:"warnings,omitempty"`
 		}{Status: "ready"}
-		if len(providers()) == 0 {
+		if !slices.ContainsFunc(providers(r.Context()), func(p Provider) bool { return p.Breaker != "open" }) {
 			answer.Warnings = []string{"no provider is usable: mail is answered 451 4.3.2"}
 		}
 		return writeJSON(w, answer)
@@ -117,12 +120,12 @@ func metrics(gatherer prometheus.Gatherer) handler {
 	}
 }
 
-func listProviders(providers func() []Provider) handler {
+func listProviders(providers func(context.Context) []Provider) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := noParameters(r); err != nil {
 			return err
 		}
-		return writeJSON(w, list[Provider]{Items: append([]Provider{}, providers()...)})
+		return writeJSON(w, list[Provider]{Items: append([]Provider{}, providers(r.Context())...)})
 	}
 }
 

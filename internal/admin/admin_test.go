@@ -34,7 +34,7 @@ type bridge struct {
 }
 
 func newBridge() *bridge {
-	b := &bridge{ring: store.NewRing(10), providers: []admin.Provider{{Name: "try", Type: "sandbox"}}}
+	b := &bridge{ring: store.NewRing(10), providers: []admin.Provider{{Status: delivery.Status{Name: "try", Breaker: "closed", SuccessRate: 1, Score: 100}, Type: "sandbox"}}}
 	b.messages = b.ring
 	b.ring.Record(delivery.Record{
 		ID: "01A", Time: now, MailFrom: "bounces@example.com", From: "shop@example.com", Subject: "<Hello>", Bytes: 99,
@@ -58,7 +58,7 @@ func (b *bridge) handler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Messages:  b.messages,
-		Providers: func() []admin.Provider { return b.providers },
+		Providers: func(context.Context) []admin.Provider { return b.providers },
 		Ready:     []admin.Check{check("smtp"), check("store")},
 		Metrics:   registry,
 		Logger:    b.logger(),
@@ -120,7 +120,7 @@ func TestPages(t *testing.T) {
 		{"/healthz", `{"status":"alive"}`},
 		{"/readyz", `{"status":"ready"}`},
 		{"/health", `{"status":"healthy","timestamp":"2026-01-02T03:04:05Z"}`},
-		{"/api/v1/providers", `{"items":[{"name":"try","type":"sandbox"}],"next_cursor":""}`},
+		{"/api/v1/providers", `{"items":[{"name":"try","breaker":"closed","tokens":null,"success_rate":1,"score":100,"quota":{"day_remaining":null,"month_remaining":null},"type":"sandbox"}],"next_cursor":""}`},
 		{"/api/v1/messages", `{"items":[` + recordB + `},` + recordA + `}],"next_cursor":""}`},
 		{"/api/v1/messages?limit=1", `{"items":[` + recordB + `}],"next_cursor":"2"}`},
 		{"/api/v1/messages?limit=1&cursor=2", `{"items":[` + recordA + `}],"next_cursor":""}`},

@@ -86,8 +86,7 @@ func New(c Config, o Options) (*App, error) {
 	a.current.Store(&c)
 	a.source.Store(&c.source)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a.pipeline = delivery.New(a.build(c.Providers), delivery.Options{
-		Budget:     c.SMTP.DeliveryTimeout.Std(),
+	a.pipeline = delivery.New(c.settings(a.build(c.Providers)), delivery.Options{
 		Recorder:   a.ring,
 		Logger:     a.logger,
 		Registerer: a.registry,
@@ -121,10 +120,14 @@ func (a *App) adminHandler() http.Handler {
 }
 
 // providers are those of the moment, for the API.
-func (a *App) providers() []admin.Provider {
-	var out []admin.Provider
+func (a *App) providers(ctx context.Context) []admin.Provider {
+	types := make(map[string]string)
 	for _, p := range a.current.Load().Providers {
-		out = append(out, admin.Provider{Name: p.Name, Type: p.Type})
+		types[p.Name] = p.Type
+	}
+	var out []admin.Provider
+	for _, status := range a.pipeline.Providers(ctx) {
+		out = append(out, admin.Provider{Status: status, Type: types[status.Name]})
 	}
 	return out
 }

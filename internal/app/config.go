@@ -3,11 +3,13 @@ package app
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"smtpbridge/internal/config"
+	"smtpbridge/providers/delivery"
 	"smtpbridge/smtpd"
 )
 
@@ -19,8 +21,11 @@ type Config struct {
 	SMTP            smtpd.Config    `toml:"smtp"`
 	HTTP            HTTP            `toml:"http"`
 	Store           Store           `toml:"store"`
-	// Providers in the order of the file; the first delivers.
-	Providers []Provider `toml:"provider"`
+	// Providers in the order of the file.
+	Providers []Provider             `toml:"provider"`
+	Delivery  delivery.Config        `toml:"delivery"`
+	Routes    []delivery.RouteConfig `toml:"route"`
+	Guard     delivery.GuardConfig   `toml:"guard"`
 
 	source source
 }
@@ -48,12 +53,10 @@ const memoryStore = "memory:"
 // later are the keys of the configuration that this version does not honour.
 func later() []string {
 	keys := []string{
-		"delivery", "route", "guard", "events", "alerts",
-		"smtp.user[].route", "store.retention",
+		"events", "alerts", "delivery.suppressed", "store.retention",
 	}
 	for _, key := range []string{
-		"rate_limit", "burst_limit", "failure_threshold", "recovery_timeout", "priority", "weight",
-		"cost_per_thousand", "daily_quota", "monthly_quota", "webhook_unverified", "webhook_public_key",
+		"webhook_unverified", "webhook_public_key", "webhook_signing_key", "sns_topic_arns", "webhook_username", "webhook_password",
 	} {
 		keys = append(keys, "provider[]."+key)
 	}
@@ -76,6 +79,7 @@ func defaults() Config {
 		SMTP:            smtpd.DefaultConfig(),
 		HTTP:            HTTP{WebhookAddress: "127.0.0.1:8080", AdminAddress: "127.0.0.1:9090"},
 		Store:           Store{URL: memoryStore},
+		Delivery:        delivery.DefaultConfig(),
 	}
 }
 
@@ -98,8 +102,8 @@ func Load(path string, env func(string) (string, bool)) (Config, error) {
 	tables := root.Cut("provider")
 	root.Decode(&c)
 	c.resolve(doc.Path)
-	c.validate(root.Report)
 	c.Providers = decodeProviders(tables)
+	c.validate(root.Report)
 	c.source = from
 	return c, doc.Err()
 }
@@ -127,6 +131,39 @@ func (c *Config) validate(report func(key, problem string)) {
 	c.SMTP.Validate(below("smtp", report))
 	c.HTTP.validate(below("http", report))
 	c.Store.validate(below("store", report))
+	c.Delivery.Validate(below("delivery", report))
+	c.Guard.Validate(below("guard", report))
+	c.validateRoutes(report)
+}
+
+// validateRoutes checks names across tables: routes name providers, and users
+// name routes.
+func (c *Config) validateRoutes(report func(key, problem string)) {
+	known := make([]string, len(c.Providers))
+	for i, p := range c.Providers {
+		known[i] = p.Name
+	}
+	routes := make([]string, len(c.Routes))
+	for i, r := range c.Routes {
+		table := fmt.Sprintf("route[%d]", i)
+		r.Validate(known, below(table, report))
+		if r.Name != "" && slices.Contains(routes, r.Name) {
+			report(table+".name", fmt.Sprintf("%q is there twice; names are unique", r.Name))
+		}
+		routes[i] = r.Name
+	}
+	for i, u := range c.SMTP.Users {
+		if u.Route != "" && !slices.Contains(routes, u.Route) {
+			report(fmt.Sprintf("smtp.user[%d].route", i), fmt.Sprintf("%q is no [[route]]", u.Route))
+		}
+	}
+}
+
+// settings are what the pipeline is given.
+func (c *Config) settings(accounts []delivery.Account) delivery.Settings {
+	return delivery.Settings{
+		Accounts: accounts, Budget: c.SMTP.DeliveryTimeout.Std(), Config: c.Delivery, Routes: c.Routes, Guard: c.Guard,
+	}
 }
 
 // below reports keys relative to a table.

@@ -24,6 +24,10 @@ import (
 type Explanation struct {
 	delivery.Verdict
 
+	// Way is where it stands, at Place, counted from 1.
+	Way   delivery.Way
+	Place int
+
 	Requests []Request
 }
 
@@ -43,16 +47,19 @@ func Explain(c Config, m *translate.Message) ([]Explanation, *providers.Error) {
 			rendering[p.Name] = over.Requests
 		}
 	}
-	pipeline := delivery.New(accounts, delivery.Options{Logger: slog.New(slog.DiscardHandler)})
-	verdicts, refusal := pipeline.Verdicts(m)
+	pipeline := delivery.New(c.settings(accounts), delivery.Options{Logger: slog.New(slog.DiscardHandler)})
+	ways, refusal := pipeline.Verdicts(m)
 	if refusal != nil {
 		return nil, refusal
 	}
-	explanations := make([]Explanation, len(verdicts))
-	for i, v := range verdicts {
-		explanations[i].Verdict = v
-		if render := rendering[v.Provider]; render != nil && v.Refusal == nil {
-			explanations[i].Requests = render(v.Message)
+	var explanations []Explanation
+	for _, way := range ways {
+		for i, v := range way.Verdicts {
+			x := Explanation{Verdict: v, Way: way, Place: i + 1}
+			if render := rendering[v.Provider]; render != nil && v.Refusal == nil {
+				x.Requests = render(v.Message.For(way.Recipients))
+			}
+			explanations = append(explanations, x)
 		}
 	}
 	return explanations, nil

@@ -39,7 +39,7 @@ func (a *App) reload(ctx context.Context) {
 	}
 	a.log.apply(c.Log)
 	a.smtp.Reload(c.SMTP)
-	a.pipeline.Replace(a.build(c.Providers), c.SMTP.DeliveryTimeout.Std())
+	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.current.Store(&c)
 	a.logger.InfoContext(ctx, "configuration reloaded", slog.Int("providers", len(c.Providers)))
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/translate"
 )
@@ -18,6 +20,21 @@ type Account struct {
 
 // AccountConfig is what the pipeline must know of a provider, whatever its type.
 type AccountConfig struct {
+	// RateLimit is in requests per minute, 0 means none; BurstLimit may leave at once.
+	RateLimit  int `toml:"rate_limit"`
+	BurstLimit int `toml:"burst_limit"`
+	// FailureThreshold failures of its health in a row open the breaker; after
+	// RecoveryTimeout one request tries it.
+	FailureThreshold int             `toml:"failure_threshold"`
+	RecoveryTimeout  config.Duration `toml:"recovery_timeout"`
+	// Priority, lower first, Weight and CostPerThousand are for the strategies of
+	// those names.
+	Priority        int     `toml:"priority"`
+	Weight          int     `toml:"weight"`
+	CostPerThousand float64 `toml:"cost_per_thousand"`
+	// DailyQuota and MonthlyQuota are in recipients of a UTC day and month; 0 means none.
+	DailyQuota   int64 `toml:"daily_quota"`
+	MonthlyQuota int64 `toml:"monthly_quota"`
 	// SenderDomains are the From domains that the account may send; empty means any.
 	SenderDomains []string `toml:"sender_domains"`
 	// DefaultFrom sends where a message has no usable From, and where rewrite_from
@@ -35,14 +52,21 @@ const (
 )
 
 // DefaultAccountConfig leaves every message its author.
-func DefaultAccountConfig() AccountConfig { return AccountConfig{RewriteFrom: rewriteNever} }
+func DefaultAccountConfig() AccountConfig {
+	return AccountConfig{
+		BurstLimit:       10,
+		FailureThreshold: 5,
+		RecoveryTimeout:  config.Duration(time.Minute),
+		Weight:           1,
+		RewriteFrom:      rewriteNever,
+	}
+}
 
 // Validate reports every problem: the key, and what would be right.
 func (c AccountConfig) Validate(report func(key, problem string)) {
+	c.validateNumbers(report)
 	for i, domain := range c.SenderDomains {
-		if domain == "" || strings.ContainsAny(domain, "@ \t<>*") {
-			report(fmt.Sprintf("sender_domains[%d]", i), fmt.Sprintf(`%q is no domain; write it as it stands behind the @, such as "example.com"`, domain))
-		}
+		reportDomain(fmt.Sprintf("sender_domains[%d]", i), domain, report)
 	}
 	author, ok := translate.ParseAddress(c.DefaultFrom)
 	switch {
@@ -66,6 +90,31 @@ func (c AccountConfig) Validate(report func(key, problem string)) {
 	if c.RewriteFrom == rewriteUnlisted && len(c.SenderDomains) == 0 {
 		report("rewrite_from", `is "unlisted" and no domain is listed; give sender_domains, or write always`)
 	}
+}
+
+func (c AccountConfig) validateNumbers(report func(key, problem string)) {
+	for _, number := range [...]struct {
+		key   string
+		wrong bool
+		right string
+	}{
+		{"rate_limit", c.RateLimit < 0, "must not be negative; 0 means no limit"},
+		{"burst_limit", c.BurstLimit < 1, "must be at least 1"},
+		{"failure_threshold", c.FailureThreshold < 1, "must be at least 1"},
+		{"recovery_timeout", c.RecoveryTimeout <= 0, `must be longer than 0, such as "60s"`},
+		{"weight", c.Weight < 1, "must be at least 1; leave a provider out of the routes instead of giving it 0"},
+		{"cost_per_thousand", c.CostPerThousand < 0, "must not be negative"},
+		{"daily_quota", c.DailyQuota < 0, "must not be negative; 0 means no quota"},
+		{"monthly_quota", c.MonthlyQuota < 0, "must not be negative; 0 means no quota"},
+	} {
+		if number.wrong {
+			report(number.key, number.right)
+		}
+	}
+}
+
+func (c AccountConfig) quotas() QuotaLimits {
+	return QuotaLimits{Day: c.DailyQuota, Month: c.MonthlyQuota}
 }
 
 // lists: the account may send as this author.

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -23,24 +22,56 @@ type Verdict struct {
 	candidate candidate
 }
 
-// Verdicts asks every provider that may be asked, without sending: those that
-// carry the message come first, in the order in which they would be tried. Where
-// there are none to ask, the error says why.
-func (p *Pipeline) Verdicts(m *translate.Message) ([]Verdict, *providers.Error) {
-	return p.setup.Load().verdicts(m, p.now())
-}
-
-func (s *setup) verdicts(m *translate.Message, now time.Time) ([]Verdict, *providers.Error) {
-	candidates, refusal := s.choose(m.Directives.Provider)
+// Verdicts asks the providers of each group of recipients, without sending: those
+// that carry the message come first, in the order in which they would be tried.
+func (p *Pipeline) Verdicts(m *translate.Message) ([]Way, *providers.Error) {
+	s := p.setup.Load()
+	groups, refusal := s.ways(m)
 	if refusal != nil {
 		return nil, refusal
 	}
-	verdicts := make([]Verdict, len(candidates))
-	for i, c := range candidates {
+	ways := make([]Way, len(groups))
+	for i, g := range groups {
+		ways[i] = Way{Route: g.route.config.Name, Recipients: g.recipients, Verdicts: g.route.verdicts(m, p.now())}
+	}
+	return ways, nil
+}
+
+// Way is where the mail of some recipients goes. Route is empty where none fits.
+type Way struct {
+	Route      string
+	Recipients []string
+	Verdicts   []Verdict
+}
+
+// ways divides the recipients by route. A message that names its provider has one
+// way.
+func (s *setup) ways(m *translate.Message) ([]group, *providers.Error) {
+	if len(s.candidates) == 0 {
+		return nil, &providers.Error{Category: providers.NoProvider, Message: "no provider is configured"}
+	}
+	if m.Directives.Provider == "" {
+		return s.groups(m, m.Envelope.Recipients), nil
+	}
+	only, refusal := s.only(m.Directives.Provider)
+	if refusal != nil {
+		return nil, refusal
+	}
+	groups := s.groups(m, m.Envelope.Recipients)
+	for i := range groups {
+		groups[i].route = only
+	}
+	return groups, nil
+}
+
+func (r *route) verdicts(m *translate.Message, now time.Time) []Verdict {
+	ordered := r.order(now)
+	verdicts := make([]Verdict, len(ordered))
+	for i, c := range ordered {
 		verdicts[i] = c.verdict(m, now)
 	}
 	slices.SortStableFunc(verdicts, func(a, b Verdict) int { return cmp.Compare(a.rank(), b.rank()) })
-	return verdicts, nil
+	return verdicts
 }
 
 func (c candidate) verdict(m *translate.Message, now time.Time) Verdict {
@@ -96,22 +127,4 @@ func nobody(verdicts []Verdict) *providers.Error {
 		joined.Message = first.Message
 	}
 	return joined
-}
-
-// choose gives the providers that may be asked: the one that the message names,
-// else all.
-func (s *setup) choose(name string) ([]candidate, *providers.Error) {
-	if len(s.candidates) == 0 {
-		return nil, &providers.Error{Category: providers.NoProvider, Message: "no provider is configured"}
-	}
-	if name == "" {
-		return s.candidates, nil
-	}
-	if c, found := s.find(name); found {
-		return []candidate{c}, nil
-	}
-	return nil, &providers.Error{
-		Category: providers.NoSender,
-		Message:  fmt.Sprintf("X-Bridge-Provider: %.40q is none of the providers %s", name, s.names()),
-	}
 }

@@ -107,7 +107,9 @@ func rawMail(t *testing.T, lines ...string) *translate.Message {
 func TestDeliverSetsTheAuthor(t *testing.T) {
 	none := delivery.DefaultAccountConfig()
 	account := func(rewrite, from string, domains ...string) delivery.AccountConfig {
-		return delivery.AccountConfig{RewriteFrom: rewrite, DefaultFrom: from, SenderDomains: domains}
+		c := none
+		c.RewriteFrom, c.DefaultFrom, c.SenderDomains = rewrite, from, domains
+		return c
 	}
 	for _, tt := range []struct {
 		name, from, replyTo string
@@ -138,7 +140,9 @@ func TestDeliverSetsTheAuthor(t *testing.T) {
 				return providers.Fail(m.Envelope.Recipients, providers.Accepted, nil)
 			}}
 			p, _ := newPipeline(nil)
-			p.Replace([]delivery.Account{{Provider: one, Config: tt.config}}, budget)
+			next := settings()
+			next.Accounts = []delivery.Account{{Provider: one, Config: tt.config}}
+			p.Replace(next)
 			headers := []string{"From: " + tt.from}
 			if tt.replyTo != "" {
 				headers = append(headers, "Reply-To: "+tt.replyTo)
@@ -160,10 +164,12 @@ func TestDeliverLooksForASender(t *testing.T) {
 	p, _ := newPipeline(nil)
 	other := delivery.DefaultAccountConfig()
 	other.SenderDomains = []string{"example.net"}
-	p.Replace([]delivery.Account{
+	next := settings()
+	next.Accounts = []delivery.Account{
 		{Provider: forbidden(t, "first"), Config: other},
 		{Provider: accepts("second", 0), Config: delivery.DefaultAccountConfig()},
-	}, budget)
+	}
+	p.Replace(next)
 	outcome := p.Deliver(t.Context(), mail(t))
 	closePipeline(t, p)
 	if got := outcome.Providers(); got != "second" {

@@ -17,25 +17,38 @@ type courier struct {
 
 	to      candidate
 	message *translate.Message // as this provider is given it
+	// redirected: the message has recipients of its own, whose fate is everybody's.
+	redirected bool
 }
 
-// carry sends to these recipients. Where the provider refuses a whole request for
-// the sake of one recipient, the others are sent to without it: it is left out
-// where the answer names it, else they are halved. Each round has fewer
-// recipients than the one before, and none begins once the reply is given.
-func (c courier) carry(ctx context.Context, recipients []string) {
-	outcome, asked := c.ask(ctx, recipients)
-	if !asked {
-		return
-	}
+// carry sends to these recipients and gives what became of them; nothing where
+// nobody was asked. Where the provider refuses a whole request for the sake of
+// one recipient, the others are sent to without it: it is left out where the
+// answer names it, else they are halved. Each round has fewer recipients than the
+// one before, and none begins once the reply is given.
+func (c courier) carry(ctx context.Context, recipients []string) providers.Outcome {
+	outcome := c.ask(ctx, recipients)
 	innocent := withoutFault(outcome)
 	switch half := len(innocent) / 2; {
 	case len(innocent) == 0:
 	case len(innocent) < len(recipients):
-		c.carry(ctx, innocent)
+		replace(outcome, c.carry(ctx, innocent))
 	case half > 0:
-		c.carry(ctx, innocent[:half])
-		c.carry(ctx, innocent[half:])
+		replace(outcome, c.carry(ctx, innocent[:half]))
+		replace(outcome, c.carry(ctx, innocent[half:]))
+	}
+	return outcome
+}
+
+// replace puts later answers in the place of those before; both are in the order
+// of the envelope.
+func replace(outcome, later providers.Outcome) {
+	at := 0
+	for _, result := range later {
+		for outcome[at].Recipient != result.Recipient {
+			at++
+		}
+		outcome[at] = result
 	}
 }
 
@@ -50,25 +63,45 @@ func withoutFault(outcome providers.Outcome) []string {
 	return innocent
 }
 
-// ask makes one attempt and counts its answer. Nobody is asked once the reply is
+// ask makes one request and counts its answer. Nobody is asked once the reply is
 // given.
-func (c courier) ask(ctx context.Context, recipients []string) (outcome providers.Outcome, asked bool) {
+func (c courier) ask(ctx context.Context, recipients []string) providers.Outcome {
 	start := c.pipeline.now()
 	attempt, open := c.ledger.start(c.to.Name(), recipients, start)
 	if !open {
-		return nil, false
+		return nil
 	}
 	m := c.message
-	if len(recipients) < len(m.Envelope.Recipients) {
+	if !c.redirected && len(recipients) < len(m.Envelope.Recipients) {
 		m = m.For(recipients)
 	}
-	outcome = settle(c.to.Name(), recipients, c.call(ctx, m))
+	outcome := settle(c.to.Name(), m.Envelope.Recipients, c.call(ctx, m))
+	if c.redirected {
+		outcome = share(outcome, recipients)
+	}
 	took := c.pipeline.now().Sub(start)
 	c.to.meters.answered(verdict(outcome), took)
 	if late := c.ledger.end(attempt, outcome, took); late {
 		c.late(ctx, outcome)
 	}
-	return outcome, true
+	return outcome
+}
+
+// share gives each recipient what became of those who get its mail instead: the
+// best of it.
+func share(outcome providers.Outcome, recipients []string) providers.Outcome {
+	best := outcome[0]
+	for _, result := range outcome[1:] {
+		if best.State != providers.Accepted && (result.State == providers.Accepted || best.State == providers.Refused) {
+			best = result
+		}
+	}
+	shared := make(providers.Outcome, len(recipients))
+	for i, recipient := range recipients {
+		shared[i] = best
+		shared[i].Recipient = recipient
+	}
+	return shared
 }
 
 // call turns a panic into an outcome: the request may have left before it.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -32,35 +33,50 @@ type Provider interface {
 	Send(ctx context.Context, m *translate.Message) providers.Outcome
 }
 
-// Options are what the pipeline works with. Only Registerer and Now may be nil:
-// nothing is registered then, and the time is the real one.
+// Options are what the pipeline works with. Recorder and Logger must be there;
+// without a Registerer nothing is registered, without Memory no repeat is known
+// as one, without Quotas none is counted, without Now the time is the real one.
 type Options struct {
-	// Budget is the longest wait for an answer.
-	Budget     time.Duration
 	Recorder   Recorder
+	Memory     Memory
+	Quotas     Quotas
+	Escalator  Escalator
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Now        func() time.Time
 }
 
-// Pipeline delivers messages. It is safe for concurrent use.
-type Pipeline struct {
-	recorder Recorder
-	logger   *slog.Logger
-	now      func() time.Time
-	metrics  *metrics
-	setup    atomic.Pointer[setup]
-	sends    sends
+// Escalator hears of every answer, so that somebody is told of failures that do
+// not end. It must not block.
+type Escalator interface {
+	Failed(provider string, err *providers.Error)
+	Succeeded(provider string)
 }
 
-// New makes a pipeline over accounts, in the order in which they are tried. It
-// must be closed.
-func New(accounts []Account, o Options) *Pipeline {
-	p := &Pipeline{recorder: o.Recorder, logger: o.Logger, now: o.Now, metrics: newMetrics(o.Registerer)}
+// Pipeline delivers messages. It is safe for concurrent use.
+type Pipeline struct {
+	recorder  Recorder
+	memory    Memory
+	quotas    Quotas
+	escalator Escalator
+	logger    *slog.Logger
+	now       func() time.Time
+	metrics   *metrics
+	setup     atomic.Pointer[setup]
+	sends     sends
+	replies   replies
+}
+
+// New makes a pipeline. It must be closed.
+func New(s Settings, o Options) *Pipeline {
+	p := &Pipeline{
+		recorder: o.Recorder, memory: o.Memory, quotas: o.Quotas, escalator: o.Escalator, logger: o.Logger, now: o.Now,
+	}
+	p.metrics = newMetrics(o.Registerer, p)
 	if p.now == nil {
 		p.now = time.Now
 	}
-	p.Replace(accounts, o.Budget)
+	p.Replace(s)
 	return p
 }
 
@@ -72,19 +88,74 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 	if m.Directives.Drop { // on every provider, so before one is chosen
 		return t.drop(ctx)
 	}
-	verdicts, refusal := t.setup.verdicts(m, t.start)
-	if refusal == nil {
-		verdicts, refusal = carriers(verdicts)
-	}
+	groups, refusal := t.setup.ways(m)
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, verdicts)
+	return t.send(ctx, t.legs(groups))
+}
+
+// Replied takes in whether the reply to a message was given: where it was not, or
+// where it left open what became of somebody, the application will send it again.
+func (p *Pipeline) Replied(id string, given bool) {
+	if p.memory == nil {
+		return
+	}
+	reply := p.replies.take(id)
+	told := given && !reply.open
+	p.memory.Replied(id, told)
+	if reply.earlier != "" && told {
+		p.memory.Replied(reply.earlier, told)
+	}
+}
+
+// Learn takes in what an event says of a message: the provider has it for this
+// recipient, or has not.
+func (p *Pipeline) Learn(ctx context.Context, id string, result providers.Result) error {
+	if p.memory == nil {
+		return nil
+	}
+	return p.memory.Land(ctx, id, providers.Outcome{result})
+}
+
+// reply is what must be known of a reply when it is given.
+type reply struct {
+	earlier string // the message that it is the answer to as well, empty for none
+	open    bool   // it said of somebody that nothing is known
+}
+
+// replies are those on their way of which there is something to know.
+type replies struct {
+	mu   sync.Mutex // guards byID
+	byID map[string]reply
+}
+
+func (r *replies) note(id string, change func(*reply)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID == nil {
+		r.byID = make(map[string]reply)
+	}
+	known := r.byID[id]
+	change(&known)
+	r.byID[id] = known
+}
+
+func (r *replies) take(id string) reply {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.byID[id]
+	delete(r.byID, id)
+	return known
 }
 
 // Recipient says at RCPT why an address cannot be delivered to; nil where
 // nothing speaks against it. The envelope is what is known of it by then.
 func (p *Pipeline) Recipient(_ context.Context, _ translate.Envelope, address string) *providers.Error {
+	s := p.setup.Load()
+	if refusal := s.guard.refuse(address); refusal != nil {
+		return s.soften(refusal)
+	}
 	local := address
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {
 		local = address[:at]
@@ -102,15 +173,13 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// Replace swaps accounts and budget for the messages to come; those on their
-// way end as they began. The metrics of a provider that is gone go with it.
-// It must not be called concurrently with itself.
-func (p *Pipeline) Replace(accounts []Account, budget time.Duration) {
-	next := &setup{budget: budget}
-	for _, a := range accounts {
-		next.candidates = append(next.candidates, candidate{a.Provider, a.Config, p.metrics.meters(a.Name())})
-	}
-	previous := p.setup.Swap(next)
+// Replace swaps the settings for the messages to come; those on their way end as
+// they began. What is known of a provider stays by its name; the metrics of one
+// that is gone go with it. It must not be called concurrently with itself.
+func (p *Pipeline) Replace(s Settings) {
+	previous := p.setup.Load()
+	next := p.newSetup(s, previous)
+	p.setup.Store(next)
 	if previous == nil {
 		return
 	}
@@ -125,43 +194,3 @@ func (p *Pipeline) Replace(accounts []Account, budget time.Duration) {
 // outlived their reply. When ctx ends first they are cancelled, and Close
 // returns its cause once their goroutines are gone.
 func (p *Pipeline) Close(ctx context.Context) error { return p.sends.close(ctx) }
-
-// setup is what a reload replaces.
-type setup struct {
-	budget     time.Duration
-	candidates []candidate
-}
-
-// candidate is an account with its series.
-type candidate struct {
-	Provider
-
-	config AccountConfig
-	meters meters
-}
-
-func (s *setup) find(name string) (candidate, bool) {
-	for _, c := range s.candidates {
-		if c.Name() == name {
-			return c, true
-		}
-	}
-	return candidate{}, false
-}
-
-func (s *setup) names() string {
-	names := make([]string, len(s.candidates))
-	for i, c := range s.candidates {
-		names[i] = c.Name()
-	}
-	return strings.Join(names, ", ")
-}
-
-// told counts the recipients of a decision.
-func (s *setup) told(outcome providers.Outcome) {
-	for _, result := range outcome {
-		if c, found := s.find(result.Provider); found {
-			c.meters.told(result.State)
-		}
-	}
-}

@@ -183,7 +183,9 @@ func TestReplace(t *testing.T) {
 		p.Deliver(t.Context(), mail(t, "X-Bridge-Provider: kept"))
 		p.Deliver(t.Context(), mail(t)) // silence from old
 
-		p.Replace(accounts(accepts("kept", time.Hour), accepts("new", 0)), time.Second)
+		next := settings(accepts("kept", time.Hour), accepts("new", 0))
+		next.Budget = time.Second
+		p.Replace(next)
 		if got := p.Deliver(t.Context(), mail(t, "X-Bridge-Provider: new")).Providers(); got != "new" {
 			t.Errorf("after Replace the message went to %s, want new", got)
 		}

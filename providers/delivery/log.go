@@ -12,17 +12,17 @@ import (
 // address finds what may be a mail address in a provider's words: none goes to the log.
 var address = regexp.MustCompile(`("[^"]*"|[^\s<>"'(),;:]+)@[^\s<>"'(),;:]+`)
 
-// group is the recipients of a message that met the same end.
-type group struct {
+// fate is the recipients of a message that met the same end.
+type fate struct {
 	state      providers.State
 	provider   string
 	err        *providers.Error
 	recipients int
 }
 
-// groups joins the results by state and category, in order of appearance.
-func groups(outcome providers.Outcome) []group {
-	var out []group
+// fates joins the results by state and category, in order of appearance.
+func fates(outcome providers.Outcome) []fate {
+	var out []fate
 next:
 	for _, result := range outcome {
 		for i := range out {
@@ -31,31 +31,31 @@ next:
 				continue next
 			}
 		}
-		out = append(out, group{result.State, result.Provider, result.Err, 1})
+		out = append(out, fate{result.State, result.Provider, result.Err, 1})
 	}
 	return out
 }
 
 // level is that of the category's severity.
-func (g group) level() slog.Level {
-	if g.err == nil {
+func (f fate) level() slog.Level {
+	if f.err == nil {
 		return slog.LevelInfo
 	}
-	return g.err.Category.Level()
+	return f.err.Category.Level()
 }
 
-func (g group) attrs() []slog.Attr {
-	attrs := []slog.Attr{slog.String("status", g.state.String()), slog.Int("recipients", g.recipients)}
-	if g.provider != "" {
-		attrs = append(attrs, slog.String("provider", g.provider))
+func (f fate) attrs() []slog.Attr {
+	attrs := []slog.Attr{slog.String("status", f.state.String()), slog.Int("recipients", f.recipients)}
+	if f.provider != "" {
+		attrs = append(attrs, slog.String("provider", f.provider))
 	}
-	if g.err != nil {
+	if f.err != nil {
 		attrs = append(attrs,
-			slog.String("category", string(g.err.Category)),
-			slog.String("class", g.err.Category.Class()),
-			slog.String("err", address.ReplaceAllString(g.err.Error(), "[address]")))
-		if g.err.ProviderCode != "" {
-			attrs = append(attrs, slog.String("provider_code", address.ReplaceAllString(g.err.ProviderCode, "[address]")))
+			slog.String("category", string(f.err.Category)),
+			slog.String("class", f.err.Category.Class()),
+			slog.String("err", address.ReplaceAllString(f.err.Error(), "[address]")))
+		if f.err.ProviderCode != "" {
+			attrs = append(attrs, slog.String("provider_code", address.ReplaceAllString(f.err.ProviderCode, "[address]")))
 		}
 	}
 	return attrs
@@ -75,7 +75,7 @@ func (t *transaction) logDecision(ctx context.Context, outcome providers.Outcome
 	if quiet && !t.pipeline.logger.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	for _, g := range groups(outcome) {
+	for _, g := range fates(outcome) {
 		level := g.level()
 		if quiet {
 			level = slog.LevelDebug
@@ -85,10 +85,20 @@ func (t *transaction) logDecision(ctx context.Context, outcome providers.Outcome
 	}
 }
 
+// logAttempt says what a provider answered, and what follows from it.
+func (l *leg) logAttempt(ctx context.Context, v Verdict, s step, decision string, wait time.Duration) {
+	attrs := append(fate{s.worst.State, v.Provider, s.worst.Err, len(l.group.recipients)}.attrs(),
+		slog.Int("attempt", s.number), slog.String("decision", decision), slog.Int("pending", len(l.pending)))
+	if wait > 0 {
+		attrs = append(attrs, slog.Duration("wait", wait))
+	}
+	l.log(ctx, s.worst.Err.Category.Level(), "provider refused", attrs...)
+}
+
 // logLate warns even where the message was taken: the application, told that
 // nobody knows, may have sent it again.
 func (t *transaction) logLate(ctx context.Context, outcome providers.Outcome) {
-	for _, g := range groups(outcome) {
+	for _, g := range fates(outcome) {
 		t.log(ctx, max(g.level(), slog.LevelWarn), "answer came after the reply",
 			append(g.attrs(), slog.Duration("dur", t.pipeline.now().Sub(t.start)))...)
 	}

@@ -116,12 +116,18 @@ func (j *journal) lines(t *testing.T, message string) []map[string]any {
 
 func newPipeline(reg prometheus.Registerer, ps ...delivery.Provider) (*delivery.Pipeline, *journal) {
 	j := new(journal)
-	return delivery.New(accounts(ps...), delivery.Options{
-		Budget:     budget,
+	return delivery.New(settings(ps...), delivery.Options{
 		Recorder:   j,
 		Logger:     slog.New(slog.NewJSONHandler(j, nil)),
 		Registerer: reg,
 	}), j
+}
+
+// settings are those by default, but for one attempt at each provider.
+func settings(ps ...delivery.Provider) delivery.Settings {
+	config := delivery.DefaultConfig()
+	config.MaxAttempts, config.Strategy = 1, "priority"
+	return delivery.Settings{Accounts: accounts(ps...), Budget: budget, Config: config}
 }
 
 // accounts are providers as they are by default.

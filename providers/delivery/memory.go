@@ -30,7 +30,8 @@ type Memory interface {
 	// called again when more is known, by a late answer, a look-up or an event:
 	// only what was ambiguous changes then.
 	Land(ctx context.Context, id string, outcome providers.Outcome) error
-	// Replied puts on record whether the reply was given. It does not block.
+	// Replied puts on record whether the application knows what became of the
+	// message: its reply was given, and left nothing open. It does not block.
 	Replied(id string, given bool)
 }
 

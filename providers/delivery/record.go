@@ -35,6 +35,7 @@ type Record struct {
 	Tags       []string          `json:"tags,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
 	Losses     []string          `json:"losses,omitempty"`
+	RepeatOf   string            `json:"repeat_of,omitempty"`
 	Recipients []Recipient       `json:"recipients"`
 	Attempts   []Attempt         `json:"attempts"`
 }
@@ -84,10 +85,10 @@ func newRecord(m *translate.Message, now time.Time) Record {
 }
 
 // with is the record once an outcome is known; r stays as it was.
-func (r Record) with(outcome providers.Outcome, attempts ...Attempt) Record {
-	r.Attempts = append(r.Attempts[:0:0], attempts...)
-	r.Recipients = make([]Recipient, len(outcome))
-	for i, result := range outcome {
+func (r Record) with(known standing) Record {
+	r.Attempts, r.Losses = known.attempts, clipAll(known.losses)
+	r.Recipients = make([]Recipient, len(known.outcome))
+	for i, result := range known.outcome {
 		r.Recipients[i] = Recipient{
 			Recipient:  clip(result.Recipient),
 			State:      result.State,

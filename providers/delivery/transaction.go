@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"smtpbridge/providers"
@@ -20,8 +22,10 @@ type transaction struct {
 	setup    *setup
 	message  *translate.Message
 	start    time.Time
-	record   Record // what was known before anybody was asked
+	until    time.Time // when the reply must be given, and no attempt may begin any more
+	record   Record    // what was known before anybody was asked
 	ledger   *ledger
+	flies    bool // it is on record as in flight
 }
 
 func (p *Pipeline) begin(m *translate.Message) *transaction {
@@ -29,11 +33,13 @@ func (p *Pipeline) begin(m *translate.Message) *transaction {
 	if start.IsZero() {
 		start = p.now()
 	}
+	s := p.setup.Load()
 	return &transaction{
 		pipeline: p,
-		setup:    p.setup.Load(),
+		setup:    s,
 		message:  m,
 		start:    start,
+		until:    start.Add(s.Budget),
 		record:   newRecord(m, start),
 		ledger:   newLedger(m.Envelope.Recipients),
 	}
@@ -42,50 +48,92 @@ func (p *Pipeline) begin(m *translate.Message) *transaction {
 // refuse ends the transaction: no provider was asked.
 func (t *transaction) refuse(ctx context.Context, err *providers.Error) providers.Outcome {
 	defer t.release(ctx)
-	return t.conclude(ctx, providers.Fail(t.message.Envelope.Recipients, providers.Refused, err), nil)
+	t.ledger.refuse(t.message.Envelope.Recipients, err)
+	return t.conclude(ctx)
 }
 
 // drop takes the message and sends nothing.
 func (t *transaction) drop(ctx context.Context) providers.Outcome {
 	defer t.release(ctx)
-	return t.conclude(ctx, providers.Fail(t.message.Envelope.Recipients, providers.Accepted, nil), nil)
+	t.ledger.preset(providers.Fail(t.message.Envelope.Recipients, providers.Accepted, nil))
+	return t.conclude(ctx)
 }
 
-// send hands the message to the first that carries it and waits for the answer as
-// long as ctx and the budget last. The request goes on after that; its late
-// answer finds the ledger closed and the silence on record.
-func (t *transaction) send(ctx context.Context, carriers []Verdict) providers.Outcome {
-	if ctx.Err() != nil {
-		return t.refuse(ctx, unsent("the session had ended", context.Cause(ctx)))
+// legs gives each group of recipients the providers that carry its message. Those
+// for whom there are none are refused.
+func (t *transaction) legs(groups []group) []*leg {
+	var legs []*leg
+	for _, g := range groups {
+		carriers, refusal := carriers(g.route.verdicts(t.message, t.start))
+		if refusal != nil {
+			t.ledger.refuse(g.recipients, refusal)
+			continue
+		}
+		legs = append(legs, &leg{transaction: t, group: g, carriers: carriers, pending: g.recipients})
 	}
-	left := t.setup.budget - t.pipeline.now().Sub(t.start)
-	if left <= 0 {
-		return t.refuse(ctx, &providers.Error{
-			Category: providers.LocalFailure, Cause: errBudget,
-			Message: "nothing was sent: reading the mail took longer than " + t.setup.budget.String(),
-		})
+	return legs
+}
+
+// send takes all legs and waits for them as long as ctx and the budget last. The
+// requests go on after that; their late answers find the ledger closed and the
+// silence on record.
+func (t *transaction) send(ctx context.Context, legs []*leg) providers.Outcome {
+	if refusal := t.mayBegin(ctx); refusal != nil {
+		return t.refuse(ctx, refusal)
 	}
-	first := carriers[0]
-	t.lose(ctx, first)
+	legs, refusal := t.remember(ctx, legs)
+	switch {
+	case refusal != nil:
+		return t.refuse(ctx, refusal)
+	case len(legs) == 0: // a repeat, of which all is known
+		defer t.release(ctx)
+		return t.conclude(ctx)
+	}
 	t.pipeline.recorder.Record(t.record)
+	if elapsed := t.pipeline.now().Add(t.setup.Config.MaxElapsed.Std()); elapsed.Before(t.until) {
+		t.until = elapsed
+	}
 	done := make(chan struct{})
 	started := t.pipeline.sends.start(ctx, t, func(ctx context.Context) {
 		defer t.release(ctx)
 		defer close(done)
-		courier{t, first.candidate, first.Message}.carry(ctx, t.message.Envelope.Recipients)
+		t.run(ctx, legs)
 	})
 	if !started {
 		return t.refuse(ctx, unsent("the bridge is shutting down", errClosing))
 	}
-	waiting, cancel := context.WithTimeoutCause(ctx, left, errBudget)
+	waiting, cancel := context.WithDeadlineCause(ctx, t.start.Add(t.setup.Budget), errBudget)
 	defer cancel()
 	select {
 	case <-done:
 	case <-waiting.Done():
 		t.ledger.close(t.silence(context.Cause(waiting)), t.pipeline.now())
 	}
-	outcome, attempts := t.ledger.snapshot()
-	return t.conclude(ctx, outcome, attempts)
+	return t.conclude(ctx)
+}
+
+// run takes the legs side by side: none waits for a provider of another.
+func (t *transaction) run(ctx context.Context, legs []*leg) {
+	var others sync.WaitGroup
+	for _, l := range legs[1:] {
+		others.Go(func() { l.run(ctx) })
+	}
+	legs[0].run(ctx)
+	others.Wait()
+}
+
+// mayBegin: there is somebody to reply to, and time.
+func (t *transaction) mayBegin(ctx context.Context) *providers.Error {
+	if ctx.Err() != nil {
+		return unsent("the session had ended", context.Cause(ctx))
+	}
+	if !t.pipeline.now().Before(t.until) {
+		return &providers.Error{
+			Category: providers.LocalFailure, Cause: errBudget,
+			Message: "nothing was sent: reading the mail took longer than " + t.setup.Budget.String(),
+		}
+	}
+	return nil
 }
 
 // lose keeps and logs what the provider cannot carry.
@@ -93,7 +141,7 @@ func (t *transaction) lose(ctx context.Context, v Verdict) {
 	if len(v.Losses) == 0 {
 		return
 	}
-	t.record.Losses = clipAll(v.Losses)
+	t.ledger.lose(v.Losses)
 	t.log(ctx, slog.LevelInfo, "provider cannot carry everything",
 		slog.String("provider", v.Provider), slog.Any("losses", v.Losses))
 }
@@ -102,26 +150,34 @@ func (t *transaction) lose(ctx context.Context, v Verdict) {
 func (t *transaction) silence(cause error) *providers.Error {
 	err := &providers.Error{Category: providers.NetworkError, Message: "no answer before the session ended", Cause: cause}
 	if errors.Is(cause, errBudget) {
-		err.Message = "no answer within " + t.setup.budget.String()
+		err.Message = "no answer within " + t.setup.Budget.String()
 	}
 	return err
 }
 
 // late puts right what was said to be unknown.
 func (t *transaction) late(ctx context.Context, outcome providers.Outcome) {
-	all, attempts := t.ledger.snapshot()
-	t.pipeline.recorder.Record(t.record.with(all, attempts...))
+	known := t.ledger.standing()
+	t.land(ctx, known.outcome)
+	t.pipeline.recorder.Record(t.record.with(known))
 	t.logLate(ctx, outcome)
 }
 
 // conclude counts, records and logs what the application is about to be told.
-func (t *transaction) conclude(ctx context.Context, outcome providers.Outcome, attempts []Attempt) providers.Outcome {
+func (t *transaction) conclude(ctx context.Context) providers.Outcome {
+	known := t.ledger.standing()
+	t.land(ctx, known.outcome)
+	t.owe(known.outcome)
 	took := t.pipeline.now().Sub(t.start)
 	t.pipeline.metrics.deliveries.Observe(took.Seconds())
-	t.setup.told(outcome)
-	t.pipeline.recorder.Record(t.record.with(outcome, attempts...))
-	t.logDecision(ctx, outcome, took)
-	return outcome
+	t.setup.told(known.outcome)
+	t.pipeline.recorder.Record(t.record.with(known))
+	t.logDecision(ctx, known.outcome, took)
+	told := slices.Clone(known.outcome)
+	for i := range told {
+		told[i].Err = t.setup.soften(told[i].Err)
+	}
+	return told
 }
 
 // release closes the message: nobody reads it any more.

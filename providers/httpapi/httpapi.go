@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"smtpbridge/providers"
 	"smtpbridge/translate"
@@ -171,6 +172,26 @@ func (p *Provider) Probe(ctx context.Context) error {
 		return answer.secrets.cleanError(refusal)
 	}
 	return nil
+}
+
+// Timeout bounds one request.
+func (p *Provider) Timeout() time.Duration { return p.config.Timeout.Std() }
+
+// Find asks what became of a message: one result per recipient. Where the API
+// cannot be asked, or does not answer, all are ambiguous.
+func (p *Provider) Find(ctx context.Context, s providers.Sent) providers.Outcome {
+	unknown := providers.Fail(s.Recipients, providers.Ambiguous,
+		&providers.Error{Category: providers.NetworkError, Message: "it is not known whether the provider took it"})
+	if finder, ok := p.adapter.(providers.Finder); ok {
+		if answer, _, err := p.exchange(ctx, finder.Find(s)); err == nil {
+			unknown = complete(s.Recipients, finder.Found(s, answer.Response))
+			answer.secrets.clean(unknown)
+		}
+	}
+	for i := range unknown {
+		unknown[i].Provider = p.config.Name
+	}
+	return unknown
 }
 
 // endpoint puts the scheme and host of base_url in the place of the real ones.

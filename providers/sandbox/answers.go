@@ -79,6 +79,7 @@ func answer(recipient string) providers.Result {
 		return providers.Result{Recipient: recipient, State: providers.Accepted}
 	}
 	refusal.Message += " (simulated by the sandbox)"
+	refusal.Simulated = true
 	state := providers.Refused
 	if local == "ambiguous" {
 		state = providers.Ambiguous
@@ -95,9 +96,10 @@ func linger(ctx context.Context) *providers.Error {
 		return nil
 	case <-ctx.Done():
 		return &providers.Error{
-			Category: providers.NetworkError,
-			Message:  "no answer from slow@" + domain + " (simulated by the sandbox)",
-			Cause:    context.Cause(ctx),
+			Category:  providers.NetworkError,
+			Simulated: true,
+			Message:   "no answer from slow@" + domain + " (simulated by the sandbox)",
+			Cause:     context.Cause(ctx),
 		}
 	}
 }

@@ -1,0 +1,394 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"smtpbridge/providers"
+	"smtpbridge/providers/delivery"
+	"smtpbridge/translate"
+)
+
+// memory is the contract of delivery.Memory in its plainest form.
+type memory struct {
+	mu      sync.Mutex // guards what follows
+	flights []*flight
+	fails   error
+	landed  []string // ids, each time
+}
+
+type flight struct {
+	delivery.Flight
+
+	outcome providers.Outcome // nil in flight
+	reply   string            // "", given, lost
+	done    chan struct{}
+	next    string // who continues it
+}
+
+func (m *memory) Begin(_ context.Context, f delivery.Flight) (*delivery.Past, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fails != nil {
+		return nil, m.fails
+	}
+	if f.Continues != "" {
+		at := m.find(f.Continues)
+		if at.next == "" {
+			at.next = f.ID
+			m.add(f)
+			return nil, nil
+		}
+		return m.find(at.next).past(), nil
+	}
+	for _, e := range slices.Backward(m.flights) {
+		if e.next == "" && f.Time.Sub(e.Time) < delivery.Retention && e.repeatedBy(f.Keys) {
+			return e.past(), nil
+		}
+	}
+	m.add(f)
+	return nil, nil
+}
+
+func (m *memory) add(f delivery.Flight) {
+	m.flights = append(m.flights, &flight{Flight: f, done: make(chan struct{})})
+}
+
+func (m *memory) find(id string) *flight {
+	return m.flights[slices.IndexFunc(m.flights, func(f *flight) bool { return f.ID == id })]
+}
+
+func (f *flight) repeatedBy(k delivery.Keys) bool {
+	open := f.outcome == nil || f.reply == ""
+	unsure := slices.ContainsFunc(f.outcome, func(r providers.Result) bool { return r.State == providers.Ambiguous })
+	switch {
+	case k.Idempotency != "" && k.Idempotency == f.Keys.Idempotency:
+		return true
+	case k.MessageID != "" && k.MessageID == f.Keys.MessageID:
+		return open || unsure || f.reply == "lost"
+	case k.Content != "" && k.Content == f.Keys.Content:
+		return f.outcome != nil && (unsure || f.reply == "lost")
+	}
+	return false
+}
+
+func (f *flight) past() *delivery.Past {
+	p := &delivery.Past{ID: f.ID, Time: f.Time, InFlight: f.outcome == nil, Outcome: slices.Clone(f.outcome)}
+	if p.InFlight {
+		p.Outcome = providers.Fail(f.Recipients, providers.Ambiguous, &providers.Error{Category: providers.NetworkError, Message: "in flight"})
+	}
+	return p
+}
+
+func (m *memory) Await(ctx context.Context, id string) (*delivery.Past, error) {
+	m.mu.Lock()
+	f := m.find(id)
+	m.mu.Unlock()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return f.past(), nil
+}
+
+func (m *memory) Land(_ context.Context, id string, outcome providers.Outcome) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.landed = append(m.landed, id)
+	f := m.find(id)
+	if f.outcome == nil {
+		f.outcome = slices.Clone(outcome)
+		close(f.done)
+		return nil
+	}
+	for _, result := range outcome {
+		at := slices.IndexFunc(f.outcome, func(r providers.Result) bool { return r.Recipient == result.Recipient })
+		if f.outcome[at].State == providers.Ambiguous {
+			f.outcome[at] = result
+		}
+	}
+	return nil
+}
+
+func (m *memory) Replied(id string, given bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at := slices.IndexFunc(m.flights, func(f *flight) bool { return f.ID == id })
+	if at < 0 {
+		return
+	}
+	m.flights[at].reply = map[bool]string{true: "given", false: "lost"}[given]
+}
+
+// again is the mail a second time, as it comes with another id.
+func again(t *testing.T, id string, headers ...string) *translate.Message {
+	t.Helper()
+	m := mail(t, headers...)
+	m.Envelope.BridgeID = id
+	return m
+}
+
+const messageID = "Message-ID: <7@example.com>"
+
+// Two messages: what the provider said to the first, whether its reply was given,
+// and whether the second is sent.
+func TestRepeats(t *testing.T) {
+	const key = "X-Bridge-Idempotency-Key: order-7"
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		first   answer
+		reply   string // of the first: given, lost, or nothing yet
+		change  func(second *translate.Message)
+		sent    int // requests in all
+		want    []result
+	}{
+		// (b) The same Message-ID, where the reply was not given or nothing is known.
+		{"the reply was given", []string{messageID}, taken, "given", nil, 2, both(providers.Accepted, "first", "")},
+		{"the reply was lost", []string{messageID}, taken, "lost", nil, 1, both(providers.Accepted, "first", "")},
+		{"nothing is known of it", []string{messageID}, taken, "", nil, 1, both(providers.Accepted, "first", "")},
+		{"ambiguous", []string{messageID}, unknown, "given", nil, 1, both(providers.Ambiguous, "first", providers.NetworkError)},
+		{"refused: tried again", []string{messageID}, refused(providers.ContentRejected), "lost", nil, 2, both(providers.Accepted, "first", "")},
+		{"another id", []string{messageID}, taken, "lost", func(m *translate.Message) { m.MessageID = "<8@example.com>" }, 2, both(providers.Accepted, "first", "")},
+		{"other recipients", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.Recipients = []string{"a@example.com"} }, 2, both(providers.Accepted, "first", "")[:1]},
+		{"another sender", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.MailFrom = "x@example.com" }, 2, both(providers.Accepted, "first", "")},
+		{"another user", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.User = "x" }, 2, both(providers.Accepted, "first", "")},
+		// (c) Without Message-ID the same content, where the first is known to need it.
+		{"content, given", nil, taken, "given", nil, 2, both(providers.Accepted, "first", "")},
+		{"content, not yet known", nil, taken, "", nil, 2, both(providers.Accepted, "first", "")},
+		{"content, lost", nil, taken, "lost", nil, 1, both(providers.Accepted, "first", "")},
+		{"content, ambiguous", nil, unknown, "given", nil, 1, both(providers.Ambiguous, "first", providers.NetworkError)},
+		{"other content", nil, taken, "lost", func(m *translate.Message) { m.Subject = "x" }, 2, both(providers.Accepted, "first", "")},
+		{"content, another date", []string{"Date: Fri, 2 Jan 2026 15:04:05 +0000"}, taken, "lost", func(m *translate.Message) { m.Date = time.Now() }, 1, both(providers.Accepted, "first", "")},
+		// (a) The same key, whatever became of the first.
+		{"key", []string{key}, taken, "given", func(m *translate.Message) { m.Subject = "x" }, 1, both(providers.Accepted, "first", "")},
+		{"key, refused", []string{key}, refused(providers.ContentRejected), "given", nil, 2, both(providers.Accepted, "first", "")},
+		{"another key", []string{key}, taken, "given", func(m *translate.Message) { m.Directives.IdempotencyKey = "order-8" }, 2, both(providers.Accepted, "first", "")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, remembered := says("first", tt.first, taken), new(memory)
+				p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+				p.Deliver(t.Context(), again(t, "01A", tt.headers...))
+				if tt.reply != "" {
+					p.Replied("01A", tt.reply == "given")
+				}
+				second := again(t, "01B", tt.headers...)
+				if tt.change != nil {
+					tt.change(second)
+				}
+				outcome := p.Deliver(t.Context(), second)
+				closePipeline(t, p)
+				if diff := cmp.Diff(tt.want, results(outcome)); diff != "" {
+					t.Errorf("outcome (-want +got):\n%s", diff)
+				}
+				if len(api.asked) != tt.sent {
+					t.Errorf("%d requests were made, want %d", len(api.asked), tt.sent)
+				}
+				if !isClosed(second) {
+					t.Error("the message is still open")
+				}
+			})
+		})
+	}
+}
+
+// After 24 h nothing is a repeat any more, and a repeat that was answered ends it.
+func TestRepeatsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, remembered := says("first", taken), new(memory)
+		p, j := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+		deliver := func(id string) { p.Deliver(t.Context(), again(t, id, messageID)) }
+		deliver("01A")
+		p.Replied("01A", false)
+		deliver("01B")
+		if got := j.last(t); got.ID != "01B" || got.RepeatOf != "01A" || len(got.Attempts) != 0 {
+			t.Errorf("the record is %+v, want a repeat of 01A without attempts", got)
+		}
+		p.Replied("01B", true) // the application has been told
+		deliver("01C")
+		if len(api.asked) != 2 {
+			t.Errorf("%d requests were made, want 2: the third message is one of its own", len(api.asked))
+		}
+		p.Replied("01C", false)
+		<-time.After(delivery.Retention)
+		deliver("01D")
+		if len(api.asked) != 3 {
+			t.Errorf("%d requests were made, want 3", len(api.asked))
+		}
+		closePipeline(t, p)
+	})
+}
+
+// A repeat while the first is in flight waits for it and gets its result; two of
+// the same content at once, without a Message-ID, are two.
+func TestRepeatInFlight(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		sent    int
+	}{{"Message-ID", []string{messageID}, 1}, {"content", nil, 2}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := says("first", taken)
+				api.took = 10 * time.Second
+				p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+				start := time.Now()
+				var wg sync.WaitGroup
+				for _, id := range []string{"01A", "01B", "01C"}[:tt.sent+1] {
+					m := again(t, id, tt.headers...)
+					wg.Go(func() {
+						if got := p.Deliver(t.Context(), m).Accepted(); got != 2 || time.Since(start) != 10*time.Second {
+							t.Errorf("%s: %d were taken after %v, want 2 after 10s", id, got, time.Since(start))
+						}
+					})
+				}
+				wg.Wait()
+				if want := map[string]int{"Message-ID": 1, "content": tt.sent + 1}[tt.name]; len(api.asked) != want {
+					t.Errorf("%d requests were made, want %d", len(api.asked), want)
+				}
+				closePipeline(t, p)
+			})
+		})
+	}
+}
+
+// An answer that comes after the reply settles what was ambiguous.
+func TestRepeatAfterALateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := says("first", taken)
+		api.took = budget + 10*time.Second
+		remembered := new(memory)
+		p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+		if outcome := p.Deliver(t.Context(), again(t, "01A", messageID)); outcome[0].State != providers.Ambiguous {
+			t.Fatalf("the outcome is %+v, want ambiguous", outcome)
+		}
+		p.Replied("01A", true)
+		outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
+		if outcome[0].State != providers.Ambiguous || len(api.asked) != 1 {
+			t.Errorf("before the answer: %v after %d requests, want ambiguous and 1", outcome[0].State, len(api.asked))
+		}
+		p.Replied("01B", true)
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		outcome = p.Deliver(t.Context(), again(t, "01C", messageID))
+		if outcome.Accepted() != 2 || len(api.asked) != 1 {
+			t.Errorf("after it: %d taken after %d requests, want 2 and 1", outcome.Accepted(), len(api.asked))
+		}
+		closePipeline(t, p)
+	})
+}
+
+// Of several recipients only those are sent to again who were refused.
+func TestRepeatSendsToTheRefusedAlone(t *testing.T) {
+	bad := true
+	var sent [][]string
+	api := fake{"first", func(_ context.Context, m *translate.Message) providers.Outcome {
+		sent = append(sent, m.Envelope.Recipients)
+		outcome := providers.Fail(m.Envelope.Recipients, providers.Accepted, nil)
+		for i := range outcome {
+			if outcome[i].Recipient == "b@example.com" && bad {
+				outcome[i].State, outcome[i].Err = providers.Refused, &providers.Error{Category: providers.InvalidRecipient}
+			}
+		}
+		return outcome
+	}}
+	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+	p.Deliver(t.Context(), again(t, "01A", messageID))
+	p.Replied("01A", false)
+	bad = false
+	outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
+	p.Replied("01B", false)
+	p.Deliver(t.Context(), again(t, "01C", messageID))
+	closePipeline(t, p)
+	want := [][]string{{"a@example.com", "b@example.com"}, {"b@example.com"}}
+	if diff := cmp.Diff(want, sent); diff != "" || outcome.Accepted() != 2 {
+		t.Errorf("%d taken, sent (-want +got):\n%s", outcome.Accepted(), diff)
+	}
+}
+
+// findable is a provider that can be asked what became of a message.
+type findable struct {
+	*script
+
+	found answer
+	asked []providers.Sent
+}
+
+func (f *findable) Find(_ context.Context, s providers.Sent) providers.Outcome {
+	f.asked = append(f.asked, s)
+	return providers.Fail(s.Recipients, f.found.state, f.found.err)
+}
+
+// Before anything ambiguous is sent again, the provider is asked, if it can be.
+func TestRepeatLooksUp(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		found answer
+		sent  int
+		want  []result
+	}{
+		{"it has it", taken, 1, both(providers.Accepted, "first", "")},
+		{"it has not", refused(providers.Unknown), 2, both(providers.Accepted, "first", "")},
+		{"it does not know", unknown, 1, both(providers.Ambiguous, "first", providers.NetworkError)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			api := &findable{script: says("first", unknown, taken), found: tt.found}
+			remembered := new(memory)
+			p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+			p.Deliver(t.Context(), again(t, "01A", messageID))
+			p.Replied("01A", true)
+			outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
+			closePipeline(t, p)
+			for i := range outcome { // a result of the look-up names no provider in this fake
+				outcome[i].Provider = "first"
+			}
+			if diff := cmp.Diff(tt.want, results(outcome)); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
+			}
+			if len(api.script.asked) != tt.sent {
+				t.Errorf("%d requests were made, want %d", len(api.script.asked), tt.sent)
+			}
+			if len(api.asked) != 1 || api.asked[0].BridgeID != "01A" || api.asked[0].MessageID != "<7@example.com>" || len(api.asked[0].Recipients) != 2 {
+				t.Errorf("asked for %+v, want the first message, once", api.asked)
+			}
+		})
+	}
+}
+
+// What cannot be put on record is not sent.
+func TestDeliverWithoutMemory(t *testing.T) {
+	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = &memory{fails: errors.New("disk full")} }, forbidden(t, "first"))
+	outcome := p.Deliver(t.Context(), mail(t))
+	closePipeline(t, p)
+	if diff := cmp.Diff(both(providers.Refused, "", providers.LocalFailure), results(outcome)); diff != "" {
+		t.Errorf("outcome (-want +got):\n%s", diff)
+	}
+}
+
+// An event says what became of an ambiguous message.
+func TestLearn(t *testing.T) {
+	api, remembered := says("first", unknown, taken), new(memory)
+	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+	p.Deliver(t.Context(), again(t, "01A", messageID))
+	p.Replied("01A", true)
+	for _, recipient := range []string{"a@example.com", "b@example.com"} {
+		if err := p.Learn(t.Context(), "01A", providers.Result{Recipient: recipient, State: providers.Accepted, Provider: "first"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
+	closePipeline(t, p)
+	if outcome.Accepted() != 2 && len(api.asked) != 1 {
+		t.Errorf("%d taken after %d requests, want 2 and 1", outcome.Accepted(), len(api.asked))
+	}
+}
