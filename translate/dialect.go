@@ -287,6 +287,9 @@ func parseSendAt(value string) (time.Time, error) {
 		return t.UTC(), nil
 	}
 	if t := parseDate(value); !t.IsZero() {
+		if _, certain := withOffset(value); !certain {
+			return time.Time{}, fmt.Errorf("%q has a time zone that nobody can tell; write its offset as +0100", value)
+		}
 		return t.UTC(), nil
 	}
 	return time.Time{}, fmt.Errorf("%q is neither an RFC 3339 nor an RFC 5322 date", value)

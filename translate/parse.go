@@ -184,9 +184,30 @@ func parseDate(raw string) time.Time {
 	if date, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", raw); err == nil {
 		return date
 	}
+	raw, _ = withOffset(raw)
 	date, err := mail.ParseDate(raw)
 	if err != nil {
 		return time.Time{}
 	}
 	return date
+}
+
+// obsoleteZones are the names that RFC 5322, 4.3 gives an offset. Go takes every
+// name for UTC that is not of the host's own zone.
+var obsoleteZones = map[string]string{
+	"UT": "+0000", "GMT": "+0000", "UTC": "+0000", "Z": "+0000",
+	"EDT": "-0400", "EST": "-0500", "CDT": "-0500", "CST": "-0600",
+	"MDT": "-0600", "MST": "-0700", "PDT": "-0700", "PST": "-0800",
+}
+
+// withOffset puts the offset in the place of a zone's name at the end of a date.
+// It reports whether the zone is certain: of other names nobody can tell.
+func withOffset(raw string) (date string, certain bool) {
+	date = strings.TrimSpace(stripComments(raw))
+	start := strings.LastIndexAny(date, " \t") + 1
+	name := strings.ToUpper(date[start:])
+	if offset, known := obsoleteZones[name]; known {
+		return date[:start] + offset, true
+	}
+	return date, strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != ""
 }
