@@ -11,8 +11,9 @@ import (
 const (
 	// maxHeaderBytes bounds all the headers of a mail together, in octets.
 	maxHeaderBytes = 1 << 20
-	// maxFields bounds the fields of all headers together.
-	maxFields = 5000
+	// maxFields bounds the lines of all headers together: 20 for each part that a
+	// mail may have.
+	maxFields = 20 * maxNodes
 	// usualFields is room for the header of most mails.
 	usualFields = 16
 	// maxLookahead is how many lines are read to see whether a header goes on:

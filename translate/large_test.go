@@ -46,10 +46,33 @@ func TestHeaderLimit(t *testing.T) {
 	for _, header := range []string{
 		"X-Long: " + strings.Repeat("x", 1<<20) + "\r\n",
 		"X-Folded: x\r\n" + strings.Repeat(" "+strings.Repeat("y", 1000)+"\r\n", 1100),
+		strings.Repeat("X-A: 1\r\n", 20_000),
 	} {
 		if _, err := parse(t, []byte("From: a@example.com\r\n"+header+"\r\nbody\r\n"), nil); err == nil {
 			t.Errorf("a header of %d octets was taken", len(header))
 		}
+	}
+}
+
+// As many parts as a mail may have, each with the header lines that programs
+// write, are within the limit of those.
+func TestHeadersOfManyParts(t *testing.T) {
+	t.Parallel()
+	const parts = 999
+	file := "--b\r\nContent-Type: image/gif;\r\n name=\"a.gif\"\r\nContent-Description: a.gif\r\n" +
+		"Content-Disposition: attachment;\r\n filename=\"a.gif\"; size=3;\r\n" +
+		" creation-date=\"Fri, 02 Jan 2026 03:04:05 GMT\";\r\n modification-date=\"Fri, 02 Jan 2026 03:04:05 GMT\"\r\n" +
+		"Content-ID: <a@example.com>\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n"
+	raw := "From: a@example.com\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat(file, parts) + "--b--\r\n"
+	m, err := parse(t, []byte(raw), []string{"to@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Parts) != parts {
+		t.Errorf("the mail has %d files, want %d", len(m.Parts), parts)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
