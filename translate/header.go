@@ -95,6 +95,7 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 			// RFC 5322, 2.2.3: unfolding takes out the line break alone.
 			err = h.extend(&block[len(block)-1], data)
 		case colon > 0:
+			h.bytes += colon
 			block = append(block, field{name: string(bytes.TrimRight(data[:colon], " \t")), off: start})
 			err = h.extend(&block[len(block)-1], data[colon+1:])
 		case start == begin && isMboxFrom(data):

@@ -46,6 +46,7 @@ func TestHeaderLimit(t *testing.T) {
 	for _, header := range []string{
 		"X-Long: " + strings.Repeat("x", 1<<20) + "\r\n",
 		"X-Folded: x\r\n" + strings.Repeat(" "+strings.Repeat("y", 1000)+"\r\n", 1100),
+		strings.Repeat(strings.Repeat("n", 60_000)+":\r\n", 18),
 		strings.Repeat("X-A: 1\r\n", 20_000),
 	} {
 		if _, err := parse(t, []byte("From: a@example.com\r\n"+header+"\r\nbody\r\n"), nil); err == nil {
