@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -73,6 +74,9 @@ func hasSecondAt(command []byte) bool {
 // underscore stands in no host name but in names that receive mail.
 func asciiDomain(domain string) (string, error) {
 	ascii, allowed := strings.ToLower(domain), "-_."
+	if strings.ContainsRune(domain, utf8.RuneError) { // no UTF-8: idna would make a name of the octets that it cannot read
+		return "", errAddressDomain
+	}
 	if !isASCII(domain) {
 		var err error
 		if ascii, err = idna.Lookup.ToASCII(domain); err != nil {

@@ -51,6 +51,7 @@ func TestAddresses(t *testing.T) {
 	`)
 	for _, tt := range []struct{ to, want string }{
 		{"<a@ex\u200dample.com\xff>", "553 5.1.3 the domain is no domain name id=*"},
+		{"<a@b\xfccher.example>", "553 5.1.3 the domain is no domain name id=*"},
 		{"<a@.>", "553 5.1.3 the domain is no domain name id=*"},
 		{"<a@b,c>", "553 5.1.3 the domain is no domain name id=*"},
 		{"<a@(x)>", "553 5.1.3 the domain is no domain name id=*"},
