@@ -27,8 +27,8 @@ func (s serve) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	options := app.Options{Log: t.stderr}
-	if s.path(t) != "" {
-		options.Load = func() (app.Config, error) { return s.load(t) }
+	if path := s.path(t); path != "" { // the same file from now on: where it is gone the default must not take its place
+		options.Load = func() (app.Config, error) { return app.Load(path, t.env) }
 	}
 	bridge, err := app.New(c, options)
 	if err != nil {
