@@ -105,6 +105,30 @@ func TestReloadWhenASymlinkIsSwapped(t *testing.T) {
 	b.expectProvider(t, "three")
 }
 
+// The file that a link names may be gone for a while: its directory is watched
+// all the same.
+func TestReloadWhenALinkedFileComesBack(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "real", "config.toml")
+	if err := os.Mkdir(filepath.Dir(target), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, target, onPortZero+sandboxNamed("one"))
+	file := filepath.Join(dir, "config.toml")
+	if err := os.Symlink(filepath.Join("real", "config.toml"), file); err != nil {
+		t.Fatal(err)
+	}
+	b := startFile(t, file)
+	b.expectProvider(t, "one")
+	if err := os.Remove(target); err != nil {
+		t.Fatal(err)
+	}
+	b.log.await("configuration is invalid, the old one stays")
+	write(t, target, onPortZero+sandboxNamed("two"))
+	b.log.await(reloaded)
+	b.expectProvider(t, "two")
+}
+
 // A secret in a file of its own is read again when that changes.
 func TestReloadWhenASecretChanges(t *testing.T) {
 	seen := make(chan string, 2)

@@ -17,6 +17,9 @@ import (
 // that is being written is empty at first, and an empty one would be valid.
 const settle = 200 * time.Millisecond
 
+// maxLinks is how many links may lead from one to the next, as in Linux.
+const maxLinks = 40
+
 // source is where a configuration came from, and what stood there when it was
 // read: what has changed since then is news, however soon it did.
 type source struct {
@@ -45,14 +48,26 @@ func (s *source) again() source {
 	return now
 }
 
-// directories hold the files and what symlinks make of them. Kubernetes swaps a
-// link beside a file, an editor the file itself: only the directory hears both.
+// directories hold the files and the links that lead to them, also where the
+// last one leads nowhere for a while. Kubernetes swaps a link beside a file, an
+// editor the file itself: only the directory hears both.
 func (s *source) directories() []string {
 	var out []string
 	for _, file := range s.files {
-		out = append(out, filepath.Dir(file))
-		if target, err := filepath.EvalSymlinks(file); err == nil {
-			out = append(out, filepath.Dir(target))
+		for range maxLinks {
+			directory := filepath.Dir(file)
+			if resolved, err := filepath.EvalSymlinks(directory); err == nil {
+				directory = resolved
+			}
+			out = append(out, directory)
+			target, err := os.Readlink(file)
+			if err != nil {
+				break
+			}
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(directory, target)
+			}
+			file = target
 		}
 	}
 	slices.Sort(out)
