@@ -47,6 +47,7 @@ type Provider struct {
 
 	account delivery.AccountConfig
 	build   build
+	assumed bool // no table named it
 }
 
 // Probe asks whether the provider takes the credentials, without sending.
@@ -60,6 +61,9 @@ func (p Provider) Probe(ctx context.Context) error {
 	}
 	return prober.Probe(ctx)
 }
+
+// isAssumed reports that no provider was configured.
+func isAssumed(all []Provider) bool { return len(all) == 1 && all[0].assumed }
 
 // validated is what the configuration of each provider can do.
 type validated interface {
@@ -99,7 +103,7 @@ func defaultSandbox() Provider {
 	c := sandbox.DefaultConfig()
 	return Provider{
 		Name: c.Name, Type: c.Type, account: delivery.DefaultAccountConfig(),
-		build: func(p parts) delivery.Provider { return newSandbox(c, p) },
+		build: func(p parts) delivery.Provider { return newSandbox(c, p) }, assumed: true,
 	}
 }
 

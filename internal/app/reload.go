@@ -69,6 +69,9 @@ func needRestart(old, c Config) []string {
 		{"smtp.listener", !slices.Equal(old.SMTP.Listeners, c.SMTP.Listeners)},
 		{"http", old.HTTP != c.HTTP},
 		{"store", old.Store != c.Store},
+		// A file that was cut off is valid, and the sandbox would answer 250 for
+		// mail that nobody sends.
+		{"provider", !isAssumed(old.Providers) && isAssumed(c.Providers)},
 	} {
 		if part.changed {
 			keys = append(keys, part.key)

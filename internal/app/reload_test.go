@@ -192,6 +192,19 @@ func TestReloadThatNeedsARestart(t *testing.T) {
 	}
 }
 
+// A file that has lost its providers, as one that a full disk has cut off, would
+// have the sandbox answer 250 for all mail and send none.
+func TestReloadWithoutProviders(t *testing.T) {
+	fake := serveHTTP(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	b := start(t, onPortZero+sendgridAt("mail", fake, "SG.key"))
+	replace(t, b.file, onPortZero)
+	b.log.await(`"msg":"configuration needs a restart, the old one stays","keys":["provider"]`)
+	b.expectProvider(t, "mail")
+	replace(t, b.file, onPortZero+sandboxNamed("try"))
+	b.log.await(reloaded)
+	b.expectProvider(t, "try")
+}
+
 // A new shutdown_timeout waits for a restart, and nothing waits with it.
 func TestReloadOfTheShutdownTimeout(t *testing.T) {
 	b := start(t, onPortZero+sandboxNamed("one"))
