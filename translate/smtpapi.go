@@ -187,6 +187,10 @@ func (a *smtpAPI) recipients(m *Message) error {
 		for i, recipient := range to {
 			merge.Values[recipient] = jsonText(values[i])
 		}
+		// Somebody would read the tag itself, or one of two texts be lost.
+		if n := len(merge.Values); n != len(to) || n != len(m.Envelope.Recipients) {
+			return errors.New("sub: to must have every recipient of the envelope, each once")
+		}
 		m.Directives.Merges = append(m.Directives.Merges, merge)
 	}
 	return nil
