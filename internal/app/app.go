@@ -102,8 +102,8 @@ func New(c Config, o Options) (*App, error) {
 		return nil, fmt.Errorf("building the SMTP server: %w", err)
 	}
 	a.web = []*web{
-		newWeb(c.HTTP.AdminAddress, a.adminHandler(), a.logger),
-		newWeb(c.HTTP.WebhookAddress, admin.NewPublic(a.logger, time.Now), a.logger),
+		newWeb("http.admin_address", c.HTTP.AdminAddress, a.adminHandler(), a.logger),
+		newWeb("http.webhook_address", c.HTTP.WebhookAddress, admin.NewPublic(a.logger, time.Now), a.logger),
 	}
 	return a, nil
 }
@@ -151,7 +151,7 @@ func (a *App) Listen(ctx context.Context) error {
 	}
 	if err := a.smtp.Listen(ctx); err != nil {
 		closeAll(a.web)
-		return fmt.Errorf("listening for SMTP: %w", err)
+		return fmt.Errorf("listening for SMTP: %w; stop what listens there, or change smtp.listener", err)
 	}
 	a.phase.set(listening)
 	return nil

@@ -12,12 +12,13 @@ import (
 
 // web is an HTTP server and the listener that it will serve.
 type web struct {
+	key      string // of its address
 	server   *http.Server
 	listener net.Listener
 }
 
-func newWeb(address string, handler http.Handler, logger *slog.Logger) *web {
-	return &web{server: &http.Server{
+func newWeb(key, address string, handler http.Handler, logger *slog.Logger) *web {
+	return &web{key: key, server: &http.Server{
 		Addr:              address,
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -35,7 +36,7 @@ func (w *web) listen(ctx context.Context) error {
 		err    error
 	)
 	if w.listener, err = config.Listen(ctx, "tcp", w.server.Addr); err != nil {
-		return fmt.Errorf("listening for HTTP: %w", err)
+		return fmt.Errorf("listening for HTTP: %w; stop what listens there, or change %s", err, w.key)
 	}
 	return nil
 }
