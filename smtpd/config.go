@@ -197,7 +197,8 @@ func (c Config) validateListener(l Listener, at func(key, problem string)) {
 		at("auth", "nobody could log in; add an [[smtp.user]]")
 	}
 	if l.Auth == authRequired && !l.offersTLS() && (!l.isLocal() || l.ProxyProtocol) {
-		at("auth", "AUTH is offered only over TLS outside loopback, so nobody could log in; set tls to \"starttls\" or \"implicit\"")
+		// At tls, so that it stands beside what is wrong with auth itself.
+		at("tls", "AUTH is offered only over TLS outside loopback, so nobody could log in; write starttls or implicit")
 	}
 	if l.ProxyProtocol && l.isUnix() {
 		at("proxy_protocol", "a unix socket is trusted by its file mode, a PROXY header would let strangers in; use a TCP address")

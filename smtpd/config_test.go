@@ -99,13 +99,17 @@ func TestValidate(t *testing.T) {
 			outside(cfg)
 			withUser(cfg)
 			cfg.Listeners[0].Auth = "required"
-		}, map[string]string{"listener[0].auth": `AUTH is offered only over TLS outside loopback, so nobody could log in; *`}},
+		}, map[string]string{"listener[0].tls": `AUTH is offered only over TLS outside loopback, so nobody could log in; *`}},
 		{"required auth behind a proxy without TLS", func(cfg *smtpd.Config) {
 			withUser(cfg)
 			cfg.Listeners[0].Auth, cfg.Listeners[0].ProxyProtocol = "required", true
-		}, map[string]string{"listener[0].auth": `AUTH is offered only over TLS *`}},
+		}, map[string]string{"listener[0].tls": `AUTH is offered only over TLS *`}},
 
 		// No open relay by accident.
+		{"required auth without TLS and users", func(cfg *smtpd.Config) {
+			outside(cfg)
+			cfg.Listeners[0].Auth = "required"
+		}, map[string]string{"listener[0].tls": `AUTH is offered only over TLS *`, "listener[0].auth": `nobody could log in; *`}},
 		{"outside", outside, map[string]string{"listener[0].address": "listens outside loopback, an open relay by accident; set *"}},
 		{"outside by name", func(cfg *smtpd.Config) { cfg.Listeners[0].Address = "mail.example.com:25" }, map[string]string{
 			"listener[0].address": "listens outside loopback, *",
