@@ -102,6 +102,7 @@ func Load(path string, env func(string) (string, bool)) (Config, error) {
 	tables := root.Cut("provider")
 	root.Decode(&c)
 	c.resolve(doc.Path)
+	from.note(c.SMTP.TLS.CertFile, c.SMTP.TLS.KeyFile)
 	c.Providers = decodeProviders(tables)
 	c.validate(root.Report)
 	c.source = from

@@ -175,6 +175,18 @@ func TestReloadOfAnInvalidFile(t *testing.T) {
 	b.expectProvider(t, "three")
 }
 
+// A certificate that was not there yet is looked for, as secrets are: volumes
+// are not renewed at once.
+func TestReloadWhenACertificateComes(t *testing.T) {
+	b := start(t, onPortZero+sandboxNamed("one"))
+	cert := filepath.Join(filepath.Dir(b.file), "cert.pem")
+	replace(t, b.file, "[smtp.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n"+onPortZero+sandboxNamed("two"))
+	b.log.await("cert.pem: no such file")
+	write(t, cert, "a certificate")
+	b.log.await("key.pem: no such file")
+	b.expectProvider(t, "one")
+}
+
 // What cannot be swapped is named, and nothing else is swapped with it.
 func TestReloadThatNeedsARestart(t *testing.T) {
 	const old = onPortZero

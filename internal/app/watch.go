@@ -39,12 +39,19 @@ func (s *source) read(file string) ([]byte, error) {
 	return content, err //nolint:wrapcheck // it stands for os.ReadFile
 }
 
+// note takes in files that others read; one without a name is none.
+func (s *source) note(files ...string) {
+	for _, file := range files {
+		if file != "" {
+			_, _ = s.read(file) // what cannot be read counts too
+		}
+	}
+}
+
 // again is what stands in the same files now.
 func (s *source) again() source {
 	var now source
-	for _, file := range s.files {
-		_, _ = now.read(file) // what cannot be read counts too
-	}
+	now.note(s.files...)
 	return now
 }
 
