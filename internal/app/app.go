@@ -181,6 +181,7 @@ func (a *App) Run(ctx context.Context) error {
 	clients.Go(func() error { defer stop(); return a.smtp.Run(serving) })
 	clients.Go(func() error { a.watch(serving); return nil })
 	a.logger.InfoContext(ctx, "bridge started", a.Addrs().attrs()...)
+	a.warnOfSandbox(ctx)
 
 	<-serving.Done()
 	a.phase.set(stopping)

@@ -42,6 +42,16 @@ func (a *App) reload(ctx context.Context) {
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.current.Store(&c)
 	a.logger.InfoContext(ctx, "configuration reloaded", slog.Int("providers", len(c.Providers)))
+	a.warnOfSandbox(ctx)
+}
+
+// warnOfSandbox: its 250 looks like any other. Whoever names it, or runs without a
+// file, is trying it out.
+func (a *App) warnOfSandbox(ctx context.Context) {
+	all := a.current.Load().Providers
+	if a.load != nil && isAssumed(all) {
+		a.logger.WarnContext(ctx, "the sandbox takes all mail and sends none", slog.String("provider", all[0].Name))
+	}
 }
 
 // logInvalid has a line for each problem.

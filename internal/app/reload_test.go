@@ -217,6 +217,20 @@ func TestReloadWithoutProviders(t *testing.T) {
 	b.expectProvider(t, "try")
 }
 
+// Who has no providers by oversight hears that the sandbox takes all mail; who
+// tries it out does not, nor who has one beside a provider that sends.
+func TestWarningOfTheSandbox(t *testing.T) {
+	const warning = `"level":"WARN","msg":"the sandbox takes all mail and sends none"`
+	b := start(t, onPortZero+sandboxNamed("try")+sendgridAt("mail", "http://127.0.0.1:1", "SG.key"))
+	b.log.await("bridge started")
+	replace(t, b.file, onPortZero+sandboxNamed("try"))
+	b.log.await(reloaded)
+	if log := b.log.String(); strings.Contains(log, warning) {
+		t.Errorf("warned of nothing:\n%s", log)
+	}
+	start(t, onPortZero).log.await(warning)
+}
+
 // A new shutdown_timeout waits for a restart, and nothing waits with it.
 func TestReloadOfTheShutdownTimeout(t *testing.T) {
 	b := start(t, onPortZero+sandboxNamed("one"))

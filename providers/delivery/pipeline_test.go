@@ -587,6 +587,35 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// A sandbox stands in for nobody who sends: its 250 would be a mail that is gone.
+func TestSandboxStandsInForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sandbox := &simulator{says("sandbox", taken)}
+		down := says("sends", refused(providers.Authentication))
+		p, _ := pipeline(t, func(s *delivery.Settings) {
+			s.Routes = []delivery.RouteConfig{{Name: "try", User: []string{"tester"}, Providers: []string{"sandbox"}}}
+		}, nil, sandbox, down)
+		outcome := p.Deliver(t.Context(), mail(t))
+		if diff := cmp.Diff(both(providers.Refused, "sends", providers.Authentication), results(outcome)); diff != "" {
+			t.Errorf("outcome (-want +got):\n%s", diff)
+		}
+		if got := p.Deliver(t.Context(), mail(t, "X-Bridge-Provider: sandbox")).Providers(); got != "sandbox" {
+			t.Errorf("who names it gets %s", got)
+		}
+		m := mail(t)
+		m.Envelope.User = "tester"
+		if got := p.Deliver(t.Context(), m).Providers(); got != "sandbox" {
+			t.Errorf("its own route leads to %s", got)
+		}
+		closePipeline(t, p)
+	})
+}
+
+// simulator is a provider that sends nothing.
+type simulator struct{ *script }
+
+func (simulator) Simulates() bool { return true }
+
 // The guard: nobody outside is mailed.
 func TestGuard(t *testing.T) {
 	guarded := func(redirect ...string) func(*delivery.Settings) {

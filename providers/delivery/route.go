@@ -33,7 +33,21 @@ func newRoutes(configured []RouteConfig, strategy string, candidates []candidate
 		}
 		routes = append(routes, r)
 	}
-	return append(routes, &route{strategy: strategy, candidates: candidates})
+	routes = append(routes, &route{strategy: strategy, candidates: candidates})
+	for _, r := range routes {
+		r.candidates = withoutStandIns(r.candidates)
+	}
+	return routes
+}
+
+// withoutStandIns leaves the sandboxes out where somebody sends: mail that fails
+// over to one, or is ordered there, would be answered 250 and be gone.
+func withoutStandIns(candidates []candidate) []candidate {
+	sending := slices.DeleteFunc(slices.Clone(candidates), candidate.simulates)
+	if len(sending) == 0 {
+		return candidates
+	}
+	return sending
 }
 
 // group is the recipients of a message that go the same way.

@@ -63,6 +63,12 @@ type candidate struct {
 	meters meters
 }
 
+// simulates: the provider sends nothing.
+func (c candidate) simulates() bool {
+	s, ok := c.Provider.(interface{ Simulates() bool })
+	return ok && s.Simulates()
+}
+
 func (s *setup) find(name string) (candidate, bool) {
 	if s == nil {
 		return candidate{}, false
