@@ -95,7 +95,7 @@ func TestPages(t *testing.T) {
 		{addrs.Admin, "/healthz", http.StatusOK, "alive"},
 		{addrs.Admin, "/readyz", http.StatusOK, "ready"},
 		{addrs.Admin, "/health", http.StatusOK, `"status":"healthy"`},
-		{addrs.Admin, "/api/v1/providers", http.StatusOK, `{"name":"sandbox","type":"sandbox"}`},
+		{addrs.Admin, "/api/v1/providers", http.StatusOK, `"name":"sandbox","breaker":"closed"`},
 		{addrs.Webhook, "/health", http.StatusOK, `"status":"healthy"`},
 		{addrs.Webhook, "/metrics", http.StatusNotFound, "/metrics"},
 		{addrs.Webhook, "/api/v1/messages", http.StatusNotFound, "/api/v1/messages"},

@@ -102,7 +102,7 @@ func TestExampleCommentsAreKeys(t *testing.T) {
 	for _, p := range problems {
 		keys = append(keys, p.Key)
 	}
-	if diff := cmp.Diff([]string{"smtp.tls.cert_file", "smtp.user[0].password", "provider[0].api_key"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"smtp.tls.cert_file", "smtp.user[0].password", "provider[1].api_key"}, keys); diff != "" {
 		t.Errorf("%v\n-want +got:\n%s", err, diff)
 	}
 	if len(c.SMTP.Users) != 1 || len(c.Providers) != 2 {
