@@ -48,7 +48,20 @@ func Check(c Capabilities, m *translate.Message, now time.Time) (losses []string
 	} else {
 		losses = append(losses, formLosses(c, m)...)
 	}
-	return append(losses, traceLosses(c, m, now)...), nil
+	return once(append(losses, traceLosses(c, m, now)...)), nil
+}
+
+// once keeps the first of equal losses: a mail may have thousands.
+func once(losses []string) []string {
+	var kept []string
+	seen := make(map[string]bool, len(losses))
+	for _, loss := range losses {
+		if !seen[loss] {
+			seen[loss] = true
+			kept = append(kept, loss)
+		}
+	}
+	return kept
 }
 
 // refuse names what would change who gets the mail, when it leaves, or whether

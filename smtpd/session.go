@@ -146,7 +146,10 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	if err != nil {
 		return s.misread(badRecipient, err, s.id())
 	}
-	key := strings.ToLower(address)
+	key := address
+	if isASCII(address) { // beyond ASCII two letters that fold are two
+		key = strings.ToLower(address)
+	}
 	place, known := tx.index[key]
 	if !known {
 		if refusal := s.server.options.Delivery.Recipient(s.ctx, tx.envelope, address); refusal != nil {

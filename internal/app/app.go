@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"smtpbridge/internal/admin"
+	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/store"
 	"smtpbridge/providers/delivery"
 	"smtpbridge/providers/httpapi"
@@ -49,6 +50,7 @@ type App struct {
 	registry  *prometheus.Registry
 	ring      *store.Ring
 	transport *http.Transport
+	alerts    *alerts.Alerts
 	pipeline  *delivery.Pipeline
 	smtp      *smtpd.Server
 	web       []*web // admin, webhook
@@ -86,8 +88,11 @@ func New(c Config, o Options) (*App, error) {
 	a.current.Store(&c)
 	a.source.Store(&c.source)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.alerts = alerts.New(c.Alerts, alerts.Options{Transport: a.transport, Logger: a.logger, Registerer: a.registry})
+	a.alerts.Replace(c.Alerts, c.names())
 	a.pipeline = delivery.New(c.settings(a.build(c.Providers)), delivery.Options{
 		Recorder:   a.ring,
+		Escalator:  a.alerts,
 		Logger:     a.logger,
 		Registerer: a.registry,
 	})
@@ -174,7 +179,10 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
-	var clients, pages errgroup.Group
+	telling, hush := context.WithCancel(context.WithoutCancel(ctx))
+	defer hush()
+	var clients, pages, tellers errgroup.Group
+	tellers.Go(func() error { return a.alerts.Run(telling) })
 	for _, w := range a.web {
 		pages.Go(func() error { defer stop(); return w.serve() })
 	}
@@ -194,7 +202,8 @@ func (a *App) Run(ctx context.Context) error {
 	for _, w := range a.web {
 		w.shutdown(rest)
 	}
-	err = errors.Join(err, pages.Wait())
+	hush()
+	err = errors.Join(err, pages.Wait(), tellers.Wait())
 	a.transport.CloseIdleConnections()
 	a.logger.InfoContext(ctx, "bridge stopped")
 	return err

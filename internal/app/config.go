@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers/delivery"
 	"smtpbridge/smtpd"
@@ -26,6 +27,7 @@ type Config struct {
 	Delivery  delivery.Config        `toml:"delivery"`
 	Routes    []delivery.RouteConfig `toml:"route"`
 	Guard     delivery.GuardConfig   `toml:"guard"`
+	Alerts    alerts.Config          `toml:"alerts"`
 
 	source source
 }
@@ -53,7 +55,7 @@ const memoryStore = "memory:"
 // later are the keys of the configuration that this version does not honour.
 func later() []string {
 	keys := []string{
-		"events", "alerts", "delivery.suppressed", "store.retention",
+		"events", "delivery.suppressed", "store.retention",
 	}
 	for _, key := range []string{
 		"webhook_unverified", "webhook_public_key", "webhook_signing_key", "sns_topic_arns", "webhook_username", "webhook_password",
@@ -80,6 +82,7 @@ func defaults() Config {
 		HTTP:            HTTP{WebhookAddress: "127.0.0.1:8080", AdminAddress: "127.0.0.1:9090"},
 		Store:           Store{URL: memoryStore},
 		Delivery:        delivery.DefaultConfig(),
+		Alerts:          alerts.DefaultConfig(),
 	}
 }
 
@@ -134,16 +137,14 @@ func (c *Config) validate(report func(key, problem string)) {
 	c.Store.validate(below("store", report))
 	c.Delivery.Validate(below("delivery", report))
 	c.Guard.Validate(below("guard", report))
+	c.Alerts.Validate(below("alerts", report))
 	c.validateRoutes(report)
 }
 
 // validateRoutes checks names across tables: routes name providers, and users
 // name routes.
 func (c *Config) validateRoutes(report func(key, problem string)) {
-	known := make([]string, len(c.Providers))
-	for i, p := range c.Providers {
-		known[i] = p.Name
-	}
+	known := c.names()
 	routes := make([]string, len(c.Routes))
 	for i, r := range c.Routes {
 		table := fmt.Sprintf("route[%d]", i)
@@ -158,6 +159,15 @@ func (c *Config) validateRoutes(report func(key, problem string)) {
 			report(fmt.Sprintf("smtp.user[%d].route", i), fmt.Sprintf("%q is no [[route]]", u.Route))
 		}
 	}
+}
+
+// names are those of the providers.
+func (c *Config) names() []string {
+	names := make([]string, len(c.Providers))
+	for i, p := range c.Providers {
+		names[i] = p.Name
+	}
+	return names
 }
 
 // settings are what the pipeline is given.

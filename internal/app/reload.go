@@ -40,6 +40,7 @@ func (a *App) reload(ctx context.Context) {
 	a.log.apply(c.Log)
 	a.smtp.Reload(c.SMTP)
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
+	a.alerts.Replace(c.Alerts, c.names())
 	a.current.Store(&c)
 	a.logger.InfoContext(ctx, "configuration reloaded", slog.Int("providers", len(c.Providers)))
 	a.warnOfSandbox(ctx)
