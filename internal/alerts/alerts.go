@@ -13,8 +13,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,8 +77,9 @@ type Alerts struct {
 	queue   chan Escalation
 	total   *prometheus.CounterVec
 
-	mu     sync.Mutex // guards counts
+	mu     sync.Mutex // guards what follows
 	counts map[key]*count
+	names  []string
 }
 
 type key struct {
@@ -110,21 +113,20 @@ func (a *Alerts) Replace(c Config, names []string) {
 	a.config.Store(&c)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	known := make(map[string]bool, len(names))
+	for _, gone := range a.names {
+		if !slices.Contains(names, gone) {
+			a.total.DeletePartialMatch(prometheus.Labels{"provider": gone})
+			maps.DeleteFunc(a.counts, func(k key, _ *count) bool { return k.provider == gone })
+		}
+	}
 	for _, name := range names {
-		known[name] = true
 		for _, category := range providers.Categories() {
 			if category.Policy().EscalateAfter > 0 {
 				a.total.WithLabelValues(name, string(category))
 			}
 		}
 	}
-	for k := range a.counts {
-		if !known[k.provider] {
-			delete(a.counts, k)
-			a.total.DeletePartialMatch(prometheus.Labels{"provider": k.provider})
-		}
-	}
+	a.names = slices.Clone(names)
 }
 
 // Escalation is what somebody is told; the JSON of the webhook.
