@@ -59,6 +59,9 @@ type Capabilities struct {
 	FileNameStops string
 	// ForbiddenFiles are the extensions, without dot, of files that the API refuses.
 	ForbiddenFiles []string
+	// MaxFromUnits is the longest From, name and address, in UTF-16 code units; 0
+	// means that no limit is known.
+	MaxFromUnits int
 	// MaxSubjectUnits is the longest subject in UTF-16 code units; 0 means that no limit is known.
 	MaxSubjectUnits int
 

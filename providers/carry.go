@@ -20,6 +20,7 @@ const (
 	lossAlternative = "alternative as file"
 	lossInline      = "inline image as file"
 	lossEmptyFile   = "empty file"
+	lossFrom        = "end of the author's name"
 	lossSubject     = "end of the subject"
 )
 
@@ -27,7 +28,7 @@ const (
 // carries the message without one is the better choice.
 func IsVisible(loss string) bool {
 	switch loss {
-	case lossAMP, lossCalendar, lossAlternative, lossInline, lossEmptyFile, lossSubject,
+	case lossAMP, lossCalendar, lossAlternative, lossInline, lossEmptyFile, lossFrom, lossSubject,
 		"nested signature", "nested encryption":
 		return true
 	}
@@ -80,6 +81,8 @@ func refuse(c Capabilities, m *translate.Message, raw bool, now time.Time) *Erro
 	switch {
 	case !isASCII(m.From.Email):
 		return notFaithful("the local part of From is not ASCII")
+	case !raw && c.MaxFromUnits > 0 && units(m.From.Email) > c.MaxFromUnits:
+		return notFaithful("the address of From is longer than the provider takes")
 	case m.Directives.SendAt.After(now.Add(c.ScheduleHorizon)) && m.Directives.SendAt.After(now):
 		if c.ScheduleHorizon == 0 {
 			return notFaithful("a send time cannot be kept")
@@ -200,6 +203,9 @@ func formLosses(c Capabilities, m *translate.Message) []string {
 		losses = append(losses, lossAMP)
 	}
 	losses = append(losses, fileLosses(c, m.Parts)...)
+	if _, lost := FitFrom(c, *m.From); lost {
+		losses = append(losses, lossFrom)
+	}
 	if _, lost := FitSubject(c, m.Subject); lost {
 		losses = append(losses, lossSubject)
 	}

@@ -75,6 +75,10 @@ func TestCheckRefuses(t *testing.T) {
 		{"received in quoted-printable", anew, func(m *translate.Message) { m.Size = 3000 }, "", false},
 		{"raw", providers.Capabilities{RawMIME: true, MaxSize: 99}, func(*translate.Message) {}, providers.TooLarge, true},
 
+		{"long From", providers.Capabilities{MaxFromUnits: 16}, func(*translate.Message) {}, "", false},
+		{"too long From", providers.Capabilities{MaxFromUnits: 15}, func(*translate.Message) {}, providers.NotFaithful, true},
+		{"too long From, raw", providers.Capabilities{RawMIME: true, MaxFromUnits: 15}, func(*translate.Message) {}, "", false},
+
 		{"body", providers.Capabilities{MaxBodyBytes: 9}, func(*translate.Message) {}, providers.TooLarge, true},
 		{"file of a forbidden type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a.EXE"}} }, providers.ContentRejected, true},
 		{"file of another type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "exe"}} }, "", false},
@@ -206,6 +210,30 @@ func TestCheckNamesLossesOfNarrowAPIs(t *testing.T) {
 	m.Headers = []translate.Header{{Name: "Comments"}, {Name: "comments"}, {Name: "X-A"}, {Name: "X-A"}}
 	if got, _ := providers.Check(single, m, now); !cmp.Equal(got, []string{"repeated header comments"}) {
 		t.Errorf("the losses are %q, want the second of the single header", got)
+	}
+}
+
+// What is cut is the name; quotes and backslashes count.
+func TestFitFrom(t *testing.T) {
+	c := providers.Capabilities{MaxFromUnits: len("123456 <a@example.com>")}
+	for name, want := range map[string]string{
+		"123456":            "123456 <a@example.com>",
+		"1234567":           "1234 <a@example.com>",
+		"12\U0001F60034567": "12\U0001F600 <a@example.com>",
+		"123\U0001F600456":  "123 <a@example.com>",
+		"1,345678":          `"1,34" <a@example.com>`,
+		`1"34567`:           `"1\"3" <a@example.com>`,
+	} {
+		got, lost := providers.FitFrom(c, translate.Address{Name: name, Email: "a@example.com"})
+		if got.String() != want || lost == strings.HasPrefix(want, name) {
+			t.Errorf("of %q %s is left, lost %v; want %s", name, got, lost, want)
+		}
+	}
+	m := plain()
+	m.From.Name = "somebody with a long name"
+	losses, _ := providers.Check(providers.Capabilities{MaxFromUnits: 30}, m, now)
+	if !cmp.Equal(losses, []string{"end of the author's name"}) || !providers.IsVisible(losses[0]) {
+		t.Errorf("the losses are %q, want the end of the name, which is seen", losses)
 	}
 }
 

@@ -148,14 +148,43 @@ func FitReplyTo(addresses []translate.Address) (kept []translate.Address, lost b
 	return kept, lost
 }
 
+// FitFrom is the author as the API takes it: of too long a name the beginning.
+func FitFrom(c Capabilities, from translate.Address) (fit translate.Address, lost bool) {
+	most := len(from.Email) + 2*len(from.Name) + len(`"" <>`) // in octets, every one of the name escaped
+	if c.MaxFromUnits == 0 || most <= c.MaxFromUnits || units(from.String()) <= c.MaxFromUnits {
+		return from, false
+	}
+	fit = translate.Address{Email: from.Email}
+	room := c.MaxFromUnits - units(from.Email) - len(`"" <>`)
+	for i, r := range from.Name {
+		if r == '"' || r == '\\' { // it is written with a backslash
+			room--
+		}
+		if room -= utf16.RuneLen(r); room < 0 {
+			fit.Name = from.Name[:i]
+			break
+		}
+	}
+	return fit, true
+}
+
+// units is the length in UTF-16 code units.
+func units(s string) int {
+	n := 0
+	for _, r := range s {
+		n += utf16.RuneLen(r)
+	}
+	return n
+}
+
 // FitSubject is the subject in one line, cut on a character's border where it is
 // too long.
 func FitSubject(c Capabilities, subject string) (fit string, lost bool) {
 	subject = OneLine(subject)
-	units := 0
+	total := 0
 	for i, r := range subject {
-		units += utf16.RuneLen(r)
-		if c.MaxSubjectUnits > 0 && units > c.MaxSubjectUnits {
+		total += utf16.RuneLen(r)
+		if c.MaxSubjectUnits > 0 && total > c.MaxSubjectUnits {
 			return subject[:i], true
 		}
 	}
