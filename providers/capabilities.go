@@ -40,6 +40,10 @@ type Capabilities struct {
 	MaxMetadataBytes int
 	// MaxPairs, MaxKeyRunes and MaxValueRunes limit metadata further; 0 means that they do not.
 	MaxPairs, MaxKeyRunes, MaxValueRunes int
+	// UTF16: the limits of tags, keys and values count UTF-16 code units.
+	UTF16 bool
+	// FoldedKeys: keys that differ in case only are one.
+	FoldedKeys bool
 	// ReservedMetadata are the keys that the provider's events use themselves.
 	ReservedMetadata []string
 	// Merges: the dialects whose merges per recipient the API can do.

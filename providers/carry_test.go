@@ -311,8 +311,27 @@ func TestFitMetadata(t *testing.T) {
 	if diff := cmp.Diff([]providers.Pair{{Key: "a", Value: "1"}}, kept); diff != "" || !lost {
 		t.Errorf("reserved: lost %v (-want +got):\n%s", lost, diff)
 	}
+	// Keys that differ in case only are one, that of our own id too.
+	folding := providers.Capabilities{MaxMetadataBytes: 1000, FoldedKeys: true}
+	kept, lost = providers.FitMetadata(folding, map[string]string{"Color": "1", "color": "2", "Bridge_ID": "forged", "ſ": "3", "s": "4"})
+	if diff := cmp.Diff([]providers.Pair{{Key: "Color", Value: "1"}, {Key: "s", Value: "4"}}, kept); diff != "" || !lost {
+		t.Errorf("folded: lost %v (-want +got):\n%s", lost, diff)
+	}
 	if kept, lost := providers.FitMetadata(anew, nil); len(kept) != 0 || lost {
 		t.Errorf("of nothing %v is kept, lost %v", kept, lost)
+	}
+}
+
+// A character outside the basic plane is two code units.
+func TestFitCountsUTF16(t *testing.T) {
+	c := providers.Capabilities{MaxTags: 9, MaxTagRunes: 2, MaxMetadataBytes: 1000, MaxKeyRunes: 2, MaxValueRunes: 2, UTF16: true}
+	const one, two = "\U0001F600", "a\U0001F600"
+	if kept, _ := providers.FitTags(c, []string{one, two, "ab"}); !cmp.Equal(kept, []string{one, "ab"}) {
+		t.Errorf("the tags %q are kept, want those of two code units", kept)
+	}
+	kept, _ := providers.FitMetadata(c, map[string]string{one: one, two: "k", "v": two})
+	if !cmp.Equal(kept, []providers.Pair{{Key: one, Value: one}}) {
+		t.Errorf("the pairs %q are kept, want that of two code units", kept)
 	}
 }
 

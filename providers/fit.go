@@ -36,7 +36,7 @@ func FitTags(c Capabilities, tags []string) (kept []string, lost bool) {
 		switch {
 		case seen[tag]:
 		case tag == "", len(kept) >= c.MaxTags, c.ASCIITags && !isASCII(tag), c.TokensOnly && !isToken(tag),
-			c.MaxTagRunes > 0 && utf8.RuneCountInString(tag) > c.MaxTagRunes:
+			c.MaxTagRunes > 0 && c.length(tag) > c.MaxTagRunes:
 			lost = true
 		default:
 			seen[tag] = true
@@ -52,17 +52,24 @@ type Pair struct{ Key, Value string }
 // FitMetadata keeps the pairs that the API takes, sorted by key, as many as fit.
 func FitMetadata(c Capabilities, metadata map[string]string) (kept []Pair, lost bool) {
 	total := len("{}")
+	seen := make(map[string]bool, len(metadata))
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
 		value := metadata[key]
 		need := jsonLen(key) + jsonLen(value) + len(":,")
+		name := key
+		if c.FoldedKeys {
+			name = fold(key)
+		}
 		switch {
-		case reserves(c, key), total+need > c.MaxMetadataBytes, c.MaxPairs > 0 && len(kept) == c.MaxPairs,
-			c.MaxKeyRunes > 0 && utf8.RuneCountInString(key) > c.MaxKeyRunes,
-			c.MaxValueRunes > 0 && utf8.RuneCountInString(value) > c.MaxValueRunes,
+		case name == BridgeIDKey, slices.Contains(c.ReservedMetadata, key), seen[name],
+			total+need > c.MaxMetadataBytes, c.MaxPairs > 0 && len(kept) == c.MaxPairs,
+			c.MaxKeyRunes > 0 && c.length(key) > c.MaxKeyRunes,
+			c.MaxValueRunes > 0 && c.length(value) > c.MaxValueRunes,
 			c.TokensOnly && (!isToken(key) || !isToken(value)):
 			continue
 		}
 		total += need
+		seen[name] = true
 		kept = append(kept, Pair{key, value})
 	}
 	return kept, len(kept) < len(metadata)
@@ -75,8 +82,15 @@ func isToken(s string) bool {
 	})
 }
 
-func reserves(c Capabilities, key string) bool {
-	return key == BridgeIDKey || slices.Contains(c.ReservedMetadata, key)
+// fold is the same for all spellings that differ in case only.
+func fold(s string) string { return strings.ToLower(strings.ToUpper(s)) }
+
+// length is that of a tag, a key or a value.
+func (c Capabilities) length(s string) int {
+	if c.UTF16 {
+		return units(s)
+	}
+	return utf8.RuneCountInString(s)
 }
 
 // FitHeaders keeps the fields that the API takes, in order, without control
