@@ -48,6 +48,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"no From", raw, func(m *translate.Message) { m.From = nil }, providers.Malformed, false},
 		{"From that is no address", anew, func(m *translate.Message) { m.From.Email = `"@example.com` }, providers.Malformed, false},
 		{"odd From", anew, func(m *translate.Message) { m.From.Email = `"a b"@example.com` }, "", false},
+		{"From with a quote that opens another", anew, func(m *translate.Message) { m.From.Email = `"a"b"@example.com` }, providers.Malformed, false},
+		{"From with a quote that never closes", anew, func(m *translate.Message) { m.From.Email = `"a\"@example.com` }, providers.Malformed, false},
+		{"From with a quote inside", anew, func(m *translate.Message) { m.From.Email = `"a\"b"@example.com` }, "", false},
 		{"odd dots", anew, func(m *translate.Message) { m.From.Email = "a..b.@example.com" }, "", false},
 		{"local part", anew, func(m *translate.Message) { m.From.Email = "ü@example.com" }, providers.NotFaithful, true},
 

@@ -249,10 +249,26 @@ func isAddress(s string) bool {
 		return false
 	}
 	unquoted := s
-	if local := s[:at]; len(local) > 1 && local[0] == '"' && local[at-1] == '"' {
+	if isQuoted(s[:at]) {
 		unquoted = s[at:]
 	}
 	return !strings.ContainsAny(unquoted, ` <>,;:()[]\"`)
+}
+
+// isQuoted: a quoted string, in which no other quote stands without a backslash.
+func isQuoted(s string) bool {
+	if len(s) < 2 || s[0] != '"' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i == len(s)-1
+		}
+	}
+	return false
 }
 
 // jsonLen is the length of s as a JSON string.
