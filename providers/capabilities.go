@@ -50,6 +50,9 @@ type Capabilities struct {
 	Merges []string
 	// LostOptions names the options that the API does not carry; nil where it carries none.
 	LostOptions func([]translate.Option) []string
+	// LostDirectives names what of the directives is lost for the sake of the rest
+	// of the message, its recipients or its bodies; nil means nothing.
+	LostDirectives func(m *translate.Message) []string
 
 	// AMP: text/x-amp-html is carried as an alternative to HTML.
 	AMP bool

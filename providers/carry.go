@@ -165,6 +165,9 @@ func directiveLosses(c Capabilities, m *translate.Message) []string {
 	if m.Directives.TrackClicks != translate.Unset && !c.TrackClicks {
 		losses = append(losses, "click tracking")
 	}
+	if c.LostDirectives != nil {
+		losses = append(losses, c.LostDirectives(m)...)
+	}
 	if c.LostOptions != nil {
 		return append(losses, c.LostOptions(m.Directives.Options)...)
 	}

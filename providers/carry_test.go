@@ -272,6 +272,18 @@ func TestCheckAsksForLostOptions(t *testing.T) {
 	}
 }
 
+// Some directives depend on who receives, or on what is sent.
+func TestCheckAsksForLostDirectives(t *testing.T) {
+	c := bytes
+	c.LostDirectives = func(m *translate.Message) []string { return m.Envelope.Recipients }
+	m := plain()
+	m.Envelope.Recipients = []string{"a@example.org"}
+	m.Directives.Options = []translate.Option{{Name: "one"}}
+	if losses, _ := providers.Check(c, m, now); !cmp.Equal(losses, []string{"a@example.org", "option one"}) {
+		t.Errorf("the losses are %q, want those of the provider, and the option", losses)
+	}
+}
+
 func TestFitTags(t *testing.T) {
 	kept, lost := providers.FitTags(anew, []string{"", "a", "a", "sixsix", "ü", "b", "c"})
 	if diff := cmp.Diff([]string{"a", "b"}, kept); diff != "" || !lost {
