@@ -189,7 +189,10 @@ func (d *directiveReader) postmark(f field) (err error) {
 	case "trackopens", "track-opens":
 		to.TrackOpens, err = parseSwitch(value)
 	case "tracklinks", "track-links":
-		to.TrackClicks, err = parseTrackLinks(value)
+		if to.TrackClicks, err = parseTrackLinks(value); strings.HasSuffix(strings.ToLower(value), "only") {
+			// In which of the bodies is more than a switch says.
+			to.Options = append(to.Options, Option{Dialect: dialectPostmark, Name: f.name, Value: value})
+		}
 	case "keepid": // the bridge keeps the Message-ID anyway
 	default:
 		to.Options = append(to.Options, Option{Dialect: dialectPostmark, Name: f.name, Value: value})
