@@ -116,6 +116,7 @@ func listen(t *testing.T, serve func(context.Context, *net.TCPConn)) string {
 			if err != nil {
 				return
 			}
+			conn.SetReadBuffer(receiveBytes) //nolint:errcheck // the tests with a large mail tell
 			wg.Go(func() {
 				defer conn.Close() //nolint:errcheck // it is meant to be broken
 				serve(ctx, conn)
