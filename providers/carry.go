@@ -112,7 +112,7 @@ func refuseContent(c Capabilities, m *translate.Message, raw bool) *Error {
 	}
 	for i := range m.Parts {
 		name := strings.ToLower(strings.TrimPrefix(path.Ext(m.Parts[i].Name), "."))
-		if name != "" && slices.Contains(c.ForbiddenFiles, name) {
+		if name != "" && CarriesPart(c, &m.Parts[i]) && slices.Contains(c.ForbiddenFiles, name) {
 			return &Error{Category: ContentRejected, Local: true, Message: "the provider takes no files of the type ." + Words(name)}
 		}
 	}

@@ -83,8 +83,9 @@ func TestCheckRefuses(t *testing.T) {
 		{"too long From, raw", providers.Capabilities{RawMIME: true, MaxFromUnits: 15}, func(*translate.Message) {}, "", false},
 
 		{"body", providers.Capabilities{MaxBodyBytes: 9}, func(*translate.Message) {}, providers.TooLarge, true},
-		{"file of a forbidden type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a.EXE"}} }, providers.ContentRejected, true},
-		{"file of another type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "exe"}} }, "", false},
+		{"file of a forbidden type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a.EXE", Size: 1}} }, providers.ContentRejected, true},
+		{"empty file of a forbidden type, which is dropped", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "a.exe"}} }, "", false},
+		{"file of another type", providers.Capabilities{ForbiddenFiles: []string{"exe"}}, func(m *translate.Message) { m.Parts = []translate.Part{{Name: "exe", Size: 1}} }, "", false},
 
 		{"own merge", anew, func(m *translate.Message) { m.Directives.Merges = []translate.Merge{{Dialect: "sendgrid"}} }, "", false},
 		{"foreign merge", anew, func(m *translate.Message) {
