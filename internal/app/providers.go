@@ -13,6 +13,7 @@ import (
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 	"smtpbridge/providers/httpapi"
+	"smtpbridge/providers/postmark"
 	"smtpbridge/providers/sandbox"
 	"smtpbridge/providers/sendgrid"
 )
@@ -20,6 +21,8 @@ import (
 // kinds are the provider types, the only list of them. A new one is one line.
 func kinds() map[string]kind {
 	return map[string]kind{
+		"postmark": overHTTP(postmark.DefaultConfig,
+			func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) }),
 		"sandbox": of(sandbox.DefaultConfig, newSandbox),
 		"sendgrid": overHTTP(sendgrid.DefaultConfig,
 			func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) }),
@@ -27,7 +30,7 @@ func kinds() map[string]kind {
 }
 
 // laterKinds are the provider types of later versions.
-func laterKinds() []string { return []string{"mailgun", "ses", "postmark", "smtp2go"} }
+func laterKinds() []string { return []string{"mailgun", "ses", "smtp2go"} }
 
 // kind decodes and validates the table of one provider type.
 type kind func(*config.Table) (delivery.AccountConfig, build)
