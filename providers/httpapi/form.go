@@ -20,6 +20,10 @@ type Form struct {
 // can end a field.
 func NewForm() *Form { return &Form{boundary: "bridge-" + rand.Text()} }
 
+// Share makes the form stream its contents, small ones too, since many requests
+// share them: none of the bodies holds them.
+func (f *Form) Share() { f.rendered = maxRendered }
+
 // ContentType is the media type of the body.
 func (f *Form) ContentType() string { return "multipart/form-data; boundary=" + f.boundary }
 

@@ -4,9 +4,11 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"runtime"
 	"strings"
 	"testing"
 
+	"smtpbridge/providers"
 	"smtpbridge/providers/httpapi"
 )
 
@@ -50,4 +52,26 @@ func TestForm(t *testing.T) {
 	if f.ContentType() == httpapi.NewForm().ContentType() {
 		t.Error("two forms have the same boundary")
 	}
+}
+
+// What many forms share none of them holds, however small it is.
+func TestFormsShare(t *testing.T) {
+	const part, bodies = 60 << 10, 500
+	content := strings.Repeat("x", part)
+	before := heap()
+	list := make([]providers.Body, bodies)
+	for i := range list {
+		f := httpapi.NewForm()
+		f.Share()
+		f.Text("empty", 0, opener("", whole))
+		f.File("message", "message.mime", "", part, opener(content, whole))
+		list[i] = f.Body()
+	}
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("%d bodies of %d octets hold %d of memory", bodies, part, grown)
+	}
+	if got := string(readBody(t, list[0])); int64(len(got)) != list[0].Len() || !strings.Contains(got, content) {
+		t.Errorf("the body has %d octets, it announces %d; want what is shared in it", len(got), list[0].Len())
+	}
+	runtime.KeepAlive(list)
 }
