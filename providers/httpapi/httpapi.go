@@ -156,12 +156,26 @@ type probeReader interface {
 	Probed(resp providers.Response) *providers.Error
 }
 
+// secondProbe is an adapter with a second question, for credentials that may
+// send but not ask the first one.
+type secondProbe interface {
+	// ProbeAgain gives it where the first answer leaves it open.
+	ProbeAgain(first providers.Response) (second providers.Request, open bool)
+}
+
 // Probe asks the provider whether the credentials work, without sending. The
 // error is a [*providers.Error].
 func (p *Provider) Probe(ctx context.Context) error {
 	answer, _, refusal := p.exchange(ctx, p.adapter.Probe())
 	if refusal != nil {
 		return refusal
+	}
+	if asker, ok := p.adapter.(secondProbe); ok {
+		if second, open := asker.ProbeAgain(answer.Response); open {
+			if answer, _, refusal = p.exchange(ctx, second); refusal != nil {
+				return refusal
+			}
+		}
 	}
 	if reader, ok := p.adapter.(probeReader); ok {
 		refusal = reader.Probed(answer.Response)

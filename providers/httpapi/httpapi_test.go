@@ -78,7 +78,7 @@ func (a adapter) Probe() providers.Request {
 }
 
 // server answers by handler; the provider that comes with it has a pool of its own.
-func server(t *testing.T, a adapter, handler http.HandlerFunc) *httpapi.Provider {
+func server(t *testing.T, a providers.Adapter, handler http.HandlerFunc) *httpapi.Provider {
 	t.Helper()
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
@@ -352,6 +352,46 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%d: %v, want no error", status, err)
 		case want != "" && (!errors.As(err, &refusal) || refusal.Category != want):
 			t.Errorf("%d: %v, want %s", status, err, want)
+		}
+	}
+}
+
+// asker asks again what its credentials may not ask.
+type asker struct{ adapter }
+
+func (asker) ProbeAgain(first providers.Response) (providers.Request, bool) {
+	return providers.Request{Method: http.MethodPost, URL: "https://api.example.com/v1/other", Body: text("x")},
+		first.Status == http.StatusUnauthorized
+}
+
+// The second answer counts where the first leaves it open.
+func TestProbeAgain(t *testing.T) {
+	for _, c := range []struct {
+		first, second int
+		asked         int
+		want          providers.Category
+	}{
+		{200, 500, 1, ""},
+		{404, 200, 1, providers.ConfigurationError},
+		{401, 200, 2, ""},
+		{401, 403, 2, providers.Authentication},
+	} {
+		asked := 0
+		p := server(t, asker{}, func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			if r.Header.Get("Authorization") == "" {
+				t.Errorf("%s is not authorised", r.URL)
+			}
+			if r.URL.Path == "/v1/other" {
+				w.WriteHeader(c.second)
+				return
+			}
+			w.WriteHeader(c.first)
+		})
+		err := p.Probe(t.Context())
+		var refusal *providers.Error
+		if asked != c.asked || (err == nil) != (c.want == "") || errors.As(err, &refusal) && refusal.Category != c.want {
+			t.Errorf("%d, then %d: %v after %d questions, want %q after %d", c.first, c.second, err, asked, c.want, c.asked)
 		}
 	}
 }
