@@ -32,6 +32,13 @@ var update = flag.Bool("update", false, "rewrite the golden requests")
 // may be nil, makes a body readable.
 func Golden(t *testing.T, a providers.Adapter, show func(body []byte) string) {
 	t.Helper()
+	GoldenIn(t, filepath.Join("testdata", "golden"), a, show)
+}
+
+// GoldenIn is Golden with a folder of its own, for a provider that is configured
+// in several ways.
+func GoldenIn(t *testing.T, dir string, a providers.Adapter, show func(body []byte) string) {
+	t.Helper()
 	mails, err := filepath.Glob(filepath.Join(corpus, "*.eml"))
 	if err != nil || len(mails) == 0 {
 		t.Fatalf("%s has no mails: %v", corpus, err)
@@ -40,22 +47,21 @@ func Golden(t *testing.T, a providers.Adapter, show func(body []byte) string) {
 	for _, path := range mails {
 		stem := strings.TrimSuffix(filepath.Base(path), ".eml")
 		known[stem+".txt"] = true
-		t.Run(stem, func(t *testing.T) { compare(t, stem, render(t, a, path, show)) })
+		t.Run(stem, func(t *testing.T) { compare(t, filepath.Join(dir, stem+".txt"), render(t, a, path, show)) })
 	}
-	entries, err := os.ReadDir(filepath.Join("testdata", "golden"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range entries {
 		if !known[entry.Name()] {
-			t.Errorf("testdata/golden/%s belongs to no mail", entry.Name())
+			t.Errorf("%s belongs to no mail", filepath.Join(dir, entry.Name()))
 		}
 	}
 }
 
-func compare(t *testing.T, stem, got string) {
+func compare(t *testing.T, golden, got string) {
 	t.Helper()
-	golden := filepath.Join("testdata", "golden", stem+".txt")
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(golden), 0o750); err != nil {
 			t.Fatal(err)
