@@ -36,7 +36,7 @@ func (a Address) Encoded() string {
 	if isASCII(a.Name) {
 		return a.String()
 	}
-	return encodeWords(strings.Map(printable, a.Name)) + " <" + a.Email + ">"
+	return encodePhrase(strings.Map(printable, a.Name)) + " <" + a.Email + ">"
 }
 
 // EncodedAddresses joins mailboxes for a header. One whose local part is not
@@ -60,8 +60,18 @@ func EncodedText(s string) string {
 	return encodeWords(strings.Map(printable, s))
 }
 
-// encodeWords writes a phrase in encoded words, each of whole characters.
+// encodeWords writes a text in encoded words, each of whole characters.
 func encodeWords(text string) string { return mime.QEncoding.Encode("utf-8", text) }
+
+// encodePhrase writes a display name in encoded words. Nothing that ends a name
+// or begins an address may stand in one (RFC 2047, 5.3): who reads an address
+// list looks for it before decoding.
+func encodePhrase(text string) string {
+	if strings.ContainsAny(text, specials) {
+		return mime.BEncoding.Encode("utf-8", text)
+	}
+	return encodeWords(text)
+}
 
 func isASCII(s string) bool { return !hasHigh([]byte(s)) }
 
