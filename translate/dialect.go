@@ -129,10 +129,12 @@ func (d *directiveReader) mailgun(f field) (err error) {
 	case "deliver-by":
 		to.SendAt, err = parseSendAt(value)
 	case "track":
+		d.htmlOnly(f)
 		err = d.track(value)
 	case "track-opens":
 		to.TrackOpens, err = parseSwitch(value)
 	case "track-clicks":
+		d.htmlOnly(f)
 		to.TrackClicks, err = parseSwitch(value)
 	case "drop-message":
 		drop, err := parseSwitch(value)
@@ -145,6 +147,14 @@ func (d *directiveReader) mailgun(f field) (err error) {
 		to.Options = append(to.Options, Option{Dialect: dialectMailgun, Name: f.name, Value: value})
 	}
 	return err
+}
+
+// htmlOnly keeps what the switches have no position for: links in plain text stay
+// as they are.
+func (d *directiveReader) htmlOnly(f field) {
+	if value := f.text(); strings.EqualFold(value, "htmlonly") {
+		d.m.Directives.Options = append(d.m.Directives.Options, Option{Dialect: dialectMailgun, Name: f.name, Value: value})
+	}
 }
 
 // track is both switches at once; the single ones say more.

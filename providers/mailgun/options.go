@@ -59,6 +59,7 @@ var dialect = map[string]option{
 	"deliver-within":                {field: "o:deliver-within", read: readWithin},
 	"delivery-time-optimize-period": {field: "o:deliverytime-optimize-period", read: readHours},
 	"time-zone-localize":            {field: "o:time-zone-localize", read: readClock},
+	"track":                         {field: fieldClicks, read: oneOf("htmlonly")},
 	"track-clicks":                  {field: fieldClicks, read: oneOf("htmlonly")},
 	"track-pixel-location-top":      {field: "o:tracking-pixel-location-top", read: oneOf("yes", "no", "true", "false", "htmlonly")},
 	"dkim":                          {field: "o:dkim", read: oneOf("yes", "no", "true", "false")},

@@ -90,6 +90,18 @@ func TestLostOptions(t *testing.T) {
 	}
 }
 
+// Links in plain text stay as they are where the application says so.
+func TestOptionsOfClicks(t *testing.T) {
+	for header, want := range map[string]string{
+		"X-Mailgun-Track-Clicks: htmlonly": "htmlonly", "X-Mailgun-Track: HTMLonly": "htmlonly", "X-Mailgun-Track-Clicks: yes": "yes",
+		"X-Mailgun-Track: htmlonly\nX-Mailgun-Track-Clicks: no": "no",
+	} {
+		if got := render(t, newAdapter(), addressed+header+"\n\nx\n", "a@example.org").Fields["o:tracking-clicks"]; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: clicks are tracked %q, want %s", header, got, want)
+		}
+	}
+}
+
 // A template replaces nothing if it is lost: the mail may leave by fields then.
 func TestOptionsOfAnotherDialect(t *testing.T) {
 	m := providertest.Message(t, addressed+"\nx\n", "a@example.org")
