@@ -76,6 +76,8 @@ type Capabilities struct {
 	RepeatedHeaders bool
 	// SingleHeaders are names, in lower case, that may stand once in raw MIME.
 	SingleHeaders []string
+	// ShowsAddress says whether raw MIME may show the mailbox; nil means that it may.
+	ShowsAddress func(a translate.Address) bool
 	// ForbiddenHeaders are the names the API refuses, in any case.
 	ForbiddenHeaders []string
 	// CarriesHeader says whether the API takes a field that is not forbidden; nil means that it does.

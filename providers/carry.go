@@ -83,6 +83,8 @@ func refuse(c Capabilities, m *translate.Message, raw bool, now time.Time) *Erro
 		return notFaithful("the local part of From is not ASCII")
 	case !raw && c.MaxFromUnits > 0 && units(m.From.Email) > c.MaxFromUnits:
 		return notFaithful("the address of From is longer than the provider takes")
+	case raw && c.ShowsAddress != nil && !c.ShowsAddress(translate.Address{Email: m.From.Email}):
+		return notFaithful("the provider takes no such address as From")
 	case m.Directives.SendAt.After(now.Add(c.ScheduleHorizon)) && m.Directives.SendAt.After(now):
 		if c.ScheduleHorizon == 0 {
 			return notFaithful("a send time cannot be kept")
@@ -196,7 +198,22 @@ func rawLosses(c Capabilities, m *translate.Message) []string {
 		}
 		seen[name] = true
 	}
+	if c.ShowsAddress != nil && hidesAddress(c, m) {
+		losses = append(losses, "shown address")
+	}
 	return losses
+}
+
+// hidesAddress: something of a mailbox in the header does not leave.
+func hidesAddress(c Capabilities, m *translate.Message) bool {
+	authors := []translate.Address{*m.From}
+	if m.Sender != nil {
+		authors = append(authors, *m.Sender)
+	}
+	return slices.ContainsFunc([][]translate.Address{authors, m.To, m.Cc, m.ReplyTo}, func(list []translate.Address) bool {
+		_, lost := FitShown(c, list)
+		return lost
+	})
 }
 
 // formLosses are those of an API that builds the mail anew.

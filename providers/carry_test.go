@@ -241,6 +241,52 @@ func TestFitFrom(t *testing.T) {
 	}
 }
 
+// An API that parses the header refuses the whole mail for one address in it.
+func TestCheckOfShownAddresses(t *testing.T) {
+	strict := bytes
+	strict.ShowsAddress = func(a translate.Address) bool { return strings.Contains(a.Email, "@") && len(a.Name) < 5 }
+	for _, c := range []struct {
+		name   string
+		change func(*translate.Message)
+		want   []string
+	}{
+		{"nothing", func(m *translate.Message) { m.To = []translate.Address{{Name: "A", Email: "a@example.org"}} }, nil},
+		{"To", func(m *translate.Message) { m.To = []translate.Address{{Email: "root"}} }, []string{"shown address"}},
+		{"Cc", func(m *translate.Message) { m.Cc = []translate.Address{{Email: "root"}} }, []string{"shown address"}},
+		{"Reply-To", func(m *translate.Message) { m.ReplyTo = []translate.Address{{Email: "root"}} }, []string{"shown address"}},
+		{"Sender", func(m *translate.Message) { m.Sender = &translate.Address{Email: "root"} }, []string{"shown address"}},
+		{"name of From", func(m *translate.Message) { m.From.Name = "A long one" }, []string{"shown address"}},
+		{"outside ASCII", func(m *translate.Message) { m.To = []translate.Address{{Email: "ü"}} }, nil},
+	} {
+		m := plain()
+		c.change(m)
+		if got, err := providers.Check(strict, m, now); !cmp.Equal(got, c.want) || err != nil {
+			t.Errorf("%s: the losses are %q (%v), want %q", c.name, got, err, c.want)
+		}
+		if got, err := providers.Check(bytes, m, now); got != nil || err != nil {
+			t.Errorf("%s: where every address may be shown the losses are %q (%v)", c.name, got, err)
+		}
+	}
+	strict.ShowsAddress = func(translate.Address) bool { return false }
+	if _, err := providers.Check(strict, plain(), now); err == nil || err.Category != providers.NotFaithful || !err.Local {
+		t.Errorf("a From that may not be shown is refused with %v, want not_faithful, local", err)
+	}
+}
+
+func TestFitShown(t *testing.T) {
+	c := providers.Capabilities{ShowsAddress: func(a translate.Address) bool { return a.Email != "root" && len(a.Name) < 5 }}
+	kept, lost := providers.FitShown(c, []translate.Address{
+		{Name: "A", Email: "a@example.org"}, {Name: "A long one", Email: "b@example.org"}, {Email: "root"}, {Email: "ü@example.org"},
+	})
+	if diff := cmp.Diff([]translate.Address{{Name: "A", Email: "a@example.org"}, {Email: "b@example.org"}}, kept); diff != "" || !lost {
+		t.Errorf("lost %v (-want +got):\n%s", lost, diff)
+	}
+	list := []translate.Address{{Email: "root"}}
+	if kept, lost := providers.FitShown(providers.Capabilities{}, list); !cmp.Equal(kept, list) || lost {
+		t.Errorf("where every address may be shown %v is kept, lost %v", kept, lost)
+	}
+}
+
 func TestFitSubject(t *testing.T) {
 	for subject, want := range map[string]string{"abc": "abc", "abcd": "abc", "a\U0001F600b": "a\U0001F600", "ab\U0001F600": "ab", "a\nb": "a b"} {
 		if got, lost := providers.FitSubject(providers.Capabilities{MaxSubjectUnits: 3}, subject); got != want || lost != (len(want) < len(subject)) {

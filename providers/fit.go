@@ -191,6 +191,24 @@ func units(s string) int {
 	return n
 }
 
+// FitShown keeps the mailboxes that raw MIME may show, without a name that is too
+// much. Those outside ASCII cannot stand there anyway: they are no loss of this API.
+func FitShown(c Capabilities, addresses []translate.Address) (kept []translate.Address, lost bool) {
+	for _, address := range addresses {
+		bare := translate.Address{Email: address.Email}
+		switch {
+		case !isASCII(address.Email):
+		case c.ShowsAddress == nil || c.ShowsAddress(address):
+			kept = append(kept, address)
+		case c.ShowsAddress(bare):
+			kept, lost = append(kept, bare), true
+		default:
+			lost = true
+		}
+	}
+	return kept, lost
+}
+
 // FitSubject is the subject in one line, cut on a character's border where it is
 // too long.
 func FitSubject(c Capabilities, subject string) (fit string, lost bool) {
