@@ -35,9 +35,14 @@ func (a *assembly) embed(size int64, open Opener, length func() (int64, error)) 
 	}
 	n, err := length()
 	a.fail(err)
+	a.stream(open, n)
+}
+
+// stream takes in a content of exactly that length when the body is read.
+func (a *assembly) stream(open Opener, length int64) {
 	a.cut()
 	a.body.segments = append(a.body.segments, segment{open: open})
-	a.body.length += n
+	a.body.length += length
 }
 
 func (a *assembly) render(size int64, open Opener) {

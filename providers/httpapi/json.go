@@ -75,6 +75,15 @@ func (j *JSON) Base64(length int64, open Opener) {
 	j.quote(length, open, func() (int64, error) { return length, nil })
 }
 
+// Stream writes the same as Base64 and never holds it: for a content that many
+// requests share.
+func (j *JSON) Stream(length int64, open Opener) {
+	j.separate()
+	j.literal = append(j.literal, '"')
+	j.stream(open, length)
+	j.literal = append(j.literal, '"')
+}
+
 // separate writes the comma that stands between two values. A string ends with
 // its quote, so the last octet says where we are.
 func (j *JSON) separate() {

@@ -58,10 +58,14 @@ func TestJSONDocument(t *testing.T) {
 		j.Text(3, opener("é\n", whole))
 		j.Key("data")
 		j.Base64(4, opener("QUJD", whole))
+		j.Key("same")
+		j.Stream(4, opener("QUJD", whole))
+		j.Key("list")
+		j.Array(func() { j.Stream(0, opener("", whole)); j.Stream(4, opener("REVG", whole)) })
 		j.Key("last")
 		j.Bool(false)
 	})
-	const want = `{"empty":{},"list":[-7,true,"a,[{:",[],{"k":0}],"na\"me":"é\n","data":"QUJD","last":false}`
+	const want = `{"empty":{},"list":[-7,true,"a,[{:",[],{"k":0}],"na\"me":"é\n","data":"QUJD","same":"QUJD","list":["","REVG"],"last":false}`
 	if got := string(readBody(t, j.Body())); got != want {
 		t.Errorf("the document is\n%s, want\n%s", got, want)
 	}
@@ -175,6 +179,26 @@ func TestBodyMemoryIsBounded(t *testing.T) {
 		t.Errorf("a body of %d octets holds %d of memory", body.Len(), grown)
 	}
 	runtime.KeepAlive(body)
+}
+
+// Nor is a small one that many bodies share.
+func TestStreamIsNotHeld(t *testing.T) {
+	const part, bodies = 60 << 10, 500
+	content := strings.Repeat("A", part)
+	before := heap()
+	list := make([]providers.Body, bodies)
+	for i := range list {
+		var j httpapi.JSON
+		j.Stream(part, opener(content, whole))
+		list[i] = j.Body()
+	}
+	if grown := heap() - before; grown > 4<<20 {
+		t.Errorf("%d bodies of %d octets hold %d of memory", bodies, part, grown)
+	}
+	if got := string(readBody(t, list[0])); got != `"`+content+`"` {
+		t.Errorf("the body has %d octets, want %d", len(got), part+2)
+	}
+	runtime.KeepAlive(list)
 }
 
 func heap() int64 {
