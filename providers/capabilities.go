@@ -82,7 +82,8 @@ type Capabilities struct {
 	ForbiddenHeaders []string
 	// CarriesHeader says whether the API takes a field that is not forbidden; nil means that it does.
 	CarriesHeader func(h translate.Header) bool
-	// MaxHeaderBytes is the longest value of a field in octets; 0 means what a line can hold.
+	// MaxHeaderBytes is the longest value of a field in octets, of the ids and
+	// Reply-To too; 0 means what a line can hold.
 	MaxHeaderBytes int
 	// MessageID, Date and Sender: these headers survive.
 	MessageID, Date, Sender bool

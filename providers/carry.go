@@ -234,7 +234,13 @@ func formLosses(c Capabilities, m *translate.Message) []string {
 	if _, lost := FitReferences(c, m.References); lost {
 		losses = append(losses, "references")
 	}
-	if _, lost := FitReplyTo(m.ReplyTo); lost {
+	if _, lost := FitIDs(c, m.InReplyTo); lost {
+		losses = append(losses, "in-reply-to")
+	}
+	if _, lost := FitIDs(c, m.MessageID); lost && c.MessageID {
+		losses = append(losses, "message id")
+	}
+	if _, lost := FitReplyToField(c, m.ReplyTo); lost {
 		losses = append(losses, "reply-to address")
 	}
 	return losses

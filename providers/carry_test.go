@@ -412,6 +412,55 @@ func TestFitHeaders(t *testing.T) {
 	}
 }
 
+// A field that is taken alone may be too long once it is joined.
+func TestFitHeadersThatAreTooLongTogether(t *testing.T) {
+	c := anew
+	c.CarriesHeader = func(h translate.Header) bool { return len(h.Raw) <= 3 }
+	kept, losses := providers.FitHeaders(c, []translate.Header{
+		{Name: "X-A", Value: "1", Raw: "1"}, {Name: "x-a", Value: "23", Raw: "23"}, {Name: "X-B", Value: "1234", Raw: "1234"},
+	})
+	if !cmp.Equal(kept, []translate.Header{{Name: "X-A", Value: "1", Raw: "1"}}) || !cmp.Equal(losses, []string{"repeated header x-a", "header X-B"}) {
+		t.Errorf("%v is kept with the losses %q", kept, losses)
+	}
+}
+
+// Where an API bounds the values of fields, those of the model are fields too.
+func TestFitFieldsOfTheModel(t *testing.T) {
+	narrow := anew
+	narrow.MaxHeaderBytes = 20
+	long := "<" + strings.Repeat("x", 20) + ">"
+	for _, c := range []struct {
+		ids, narrow string
+		lost        bool
+	}{
+		{"", "", false},
+		{"<1@example.com>", "<1@example.com>", false},
+		{"<1 2  3@x>", "<1 2  3@x>", false},
+		{long, "", true},
+		{"<1@x> <2@x> <3@x> <4@x>", "<1@x> <3@x> <4@x>", true},
+	} {
+		if value, lost := providers.FitIDs(narrow, c.ids); value != c.narrow || lost != c.lost {
+			t.Errorf("of %q %q is left, lost %v; want %q, %v", c.ids, value, lost, c.narrow, c.lost)
+		}
+		if value, lost := providers.FitIDs(anew, c.ids); value != c.ids || lost {
+			t.Errorf("without a bound %q becomes %q, lost %v", c.ids, value, lost)
+		}
+	}
+	list := []translate.Address{{Name: "Ann", Email: "a@x"}, {Name: "Jörg", Email: "b@x"}, {Email: "c@example.com"}, {Email: "d@x"}}
+	for bound, want := range map[int]string{0: "Ann <a@x>, =?utf-8?q?J=C3=B6rg?= <b@x>, c@example.com, d@x", 19: "Ann <a@x>, b@x, d@x", 8: "a@x, b@x", 2: ""} {
+		narrow.MaxHeaderBytes = bound
+		if value, lost := providers.FitReplyToField(narrow, list); value != want || lost != (bound > 0) {
+			t.Errorf("in %d octets Reply-To is %q, lost %v; want %q", bound, value, lost, want)
+		}
+	}
+	narrow.MaxHeaderBytes = 20
+	m := plain()
+	m.MessageID, m.InReplyTo, m.ReplyTo = long, long, list
+	if losses, err := providers.Check(narrow, m, now); err != nil || !cmp.Equal(losses, []string{"in-reply-to", "message id", "reply-to address"}) {
+		t.Errorf("the losses are %q (%v)", losses, err)
+	}
+}
+
 func TestFitReferences(t *testing.T) {
 	id := func(i int) string { return "<" + strings.Repeat("x", 90) + string(rune('a'+i)) + "@h>" }
 	var ids []string

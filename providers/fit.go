@@ -95,7 +95,8 @@ func (c Capabilities) length(s string) int {
 
 // FitHeaders keeps the fields that the API takes, in order, without control
 // characters; the losses name each field. Where a name may stand only once,
-// the values are joined at its first place. Every Raw is set.
+// the values are joined at its first place, unless the API does not take what
+// they make together: then the first stays. Every Raw is set.
 func FitHeaders(c Capabilities, headers []translate.Header) (kept []translate.Header, losses []string) {
 	at := make(map[string]int, len(headers))
 	values, raws := make([][]string, 0, len(headers)), make([][]string, 0, len(headers))
@@ -117,6 +118,9 @@ func FitHeaders(c Capabilities, headers []translate.Header) (kept []translate.He
 	}
 	for i := range kept {
 		kept[i].Value, kept[i].Raw = strings.Join(values[i], ", "), strings.Join(raws[i], ", ")
+		if len(values[i]) > 1 && c.CarriesHeader != nil && !c.CarriesHeader(kept[i]) {
+			kept[i].Value, kept[i].Raw = values[i][0], raws[i][0]
+		}
 	}
 	return kept, losses
 }
@@ -144,6 +148,39 @@ func FitReferences(c Capabilities, ids []string) (value string, lost bool) {
 		return "", true
 	}
 	return strings.Join(append([]string{first}, ids[len(ids)-kept:]...), " "), true
+}
+
+// FitIDs is Message-ID or In-Reply-To where an API bounds the values of fields:
+// of several ids that are too long together the first and the last ones.
+func FitIDs(c Capabilities, ids string) (value string, lost bool) {
+	if c.MaxHeaderBytes == 0 || len(ids) <= c.MaxHeaderBytes {
+		return ids, false
+	}
+	return FitReferences(c, strings.Fields(ids))
+}
+
+// FitReplyToField is Reply-To where an API takes it as a field: as many
+// addresses as MaxHeaderBytes has room for, without their names where those do
+// not fit.
+func FitReplyToField(c Capabilities, addresses []translate.Address) (value string, lost bool) {
+	list, lost := FitReplyTo(addresses)
+	if value = translate.EncodedAddresses(list); c.MaxHeaderBytes == 0 || len(value) <= c.MaxHeaderBytes {
+		return value, lost
+	}
+	value = ""
+	for _, address := range list {
+		separator := ""
+		if value != "" {
+			separator = ", "
+		}
+		for _, text := range [...]string{address.Encoded(), address.Email} {
+			if len(value)+len(separator)+len(text) <= c.MaxHeaderBytes {
+				value += separator + text
+				break
+			}
+		}
+	}
+	return value, true
 }
 
 // FitReplyTo keeps the addresses that an API can be given, each once.
