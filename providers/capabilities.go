@@ -60,6 +60,9 @@ type Capabilities struct {
 	Calendar bool
 	// InlineImages: files that the HTML shows by their Content-ID.
 	InlineImages bool
+	// CarriesInline says whether parts[i], one of all of a message that the HTML
+	// shows, leaves as such; nil means that it does. Otherwise it is a file.
+	CarriesInline func(parts []translate.Part, i int) bool
 	// EmptyFiles: a file of zero octets is carried.
 	EmptyFiles bool
 	// FileNameStops are the characters that a file name must not have; "_" takes their place.

@@ -269,7 +269,7 @@ func fileLosses(c Capabilities, parts []translate.Part) []string {
 		case !CarriesPart(c, p):
 			losses = append(losses, lossEmptyFile)
 			continue
-		case p.Role == translate.Inline && !c.InlineImages:
+		case p.Role == translate.Inline && !LeavesInline(c, parts, i):
 			losses = append(losses, lossInline)
 		case p.Role == translate.Alternative && p.Type != "text/calendar" && !c.Calendar:
 			losses = append(losses, lossAlternative)

@@ -287,6 +287,29 @@ func TestFitShown(t *testing.T) {
 	}
 }
 
+// An API may take some inline images and not others, as by their names.
+func TestLeavesInline(t *testing.T) {
+	some := anew
+	some.CarriesInline = func(parts []translate.Part, i int) bool { return parts[i].ContentID != parts[0].ContentID }
+	m := plain()
+	m.Parts = []translate.Part{{Size: 1, ContentID: "a"}, {Size: 1, ContentID: "b", Role: translate.Inline}}
+	if losses, _ := providers.Check(some, m, now); losses != nil {
+		t.Errorf("the losses are %q, want none", losses)
+	}
+	m.Parts[1].ContentID = "a"
+	if losses, _ := providers.Check(some, m, now); !cmp.Equal(losses, []string{"inline image as file"}) {
+		t.Errorf("the losses are %q, want the image", losses)
+	}
+	for i, want := range []bool{false, true} {
+		if got := providers.LeavesInline(anew, m.Parts, i); got != want {
+			t.Errorf("part %d leaves inline: %v, want %v", i, got, want)
+		}
+	}
+	if providers.LeavesInline(providers.Capabilities{CarriesInline: some.CarriesInline}, m.Parts, 1) {
+		t.Error("an API without inline images takes one")
+	}
+}
+
 func TestFitSubject(t *testing.T) {
 	for subject, want := range map[string]string{"abc": "abc", "abcd": "abc", "a\U0001F600b": "a\U0001F600", "ab\U0001F600": "ab", "a\nb": "a b"} {
 		if got, lost := providers.FitSubject(providers.Capabilities{MaxSubjectUnits: 3}, subject); got != want || lost != (len(want) < len(subject)) {

@@ -29,6 +29,11 @@ func CarriesAMP(c Capabilities, m *translate.Message) bool {
 // CarriesPart reports whether a part leaves.
 func CarriesPart(c Capabilities, p *translate.Part) bool { return c.EmptyFiles || p.Size > 0 }
 
+// LeavesInline reports whether parts[i] leaves as a file that the HTML shows.
+func LeavesInline(c Capabilities, parts []translate.Part, i int) bool {
+	return parts[i].Role == translate.Inline && c.InlineImages && (c.CarriesInline == nil || c.CarriesInline(parts, i))
+}
+
 // FitTags keeps the tags that the API takes, in order, each once.
 func FitTags(c Capabilities, tags []string) (kept []string, lost bool) {
 	seen := make(map[string]bool, len(tags))
