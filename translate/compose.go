@@ -18,6 +18,10 @@ const (
 	specials = `()<>[]:;@\,."`
 )
 
+// quotedPairs escape what ends a quoted string (RFC 5322, 3.2.4). Made once: a
+// list may have hundreds of quoted names.
+var quotedPairs = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // String is the mailbox as people write it, in UTF-8: Ann <a@b>, "Doe, Jo" <a@b>.
 func (a Address) String() string {
 	name := strings.Join(strings.Fields(strings.Map(printable, a.Name)), " ")
@@ -25,7 +29,7 @@ func (a Address) String() string {
 	case name == "":
 		return a.Email
 	case strings.ContainsAny(name, specials) || strings.Contains(name, "=?"):
-		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+		name = `"` + quotedPairs.Replace(name) + `"`
 	}
 	return name + " <" + a.Email + ">"
 }
