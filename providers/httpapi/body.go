@@ -33,6 +33,14 @@ func (b *body) Open() (io.ReadCloser, error) {
 	return &bodyReader{rest: b.segments}, nil
 }
 
+// literal is the whole body where it is in memory, else nil.
+func (b *body) literal() []byte {
+	if b.err != nil || len(b.segments) != 1 {
+		return nil
+	}
+	return b.segments[0].literal
+}
+
 // bodyReader reads the segments one after another, each opened when its turn
 // comes.
 type bodyReader struct {

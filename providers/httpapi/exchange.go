@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ const (
 	// maxAnswerTime is how long a body is read after its header, which has said
 	// most: a client waits for the reply.
 	maxAnswerTime = 5 * time.Second
+	// maxAtOnce is how much of a body leaves in one write with its header, in octets.
+	maxAtOnce = writeBufferSize - 4<<10
 )
 
 // errTimeout is the cause of a request that ran out of its own time.
@@ -38,8 +41,8 @@ type answer struct {
 func (p *Provider) exchange(ctx context.Context, r providers.Request) (answer, providers.State, *providers.Error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.Timeout.Std(), errTimeout)
 	defer cancel()
-	sent := &handover{body: r.Body}
-	req, secrets, err := p.request(ctx, r, sent)
+	sent := newHandover(r.Body)
+	req, secrets, err := p.request(sent.follow(ctx), r, sent)
 	if err != nil {
 		return answer{}, providers.Refused, err
 	}
@@ -102,9 +105,15 @@ func unreadable(err error) *providers.Error {
 }
 
 // handover follows a body into the transport.
+//
+// A body that is streamed is followed octet by octet. One that fits the write
+// buffer beside its header is not: it leaves with the header in one write, for
+// which net/http must see a reader that it knows. It counts as handed over as
+// soon as there is a connection that takes it.
 type handover struct {
-	body  providers.Body
-	stage atomic.Int32
+	body   providers.Body
+	octets []byte // of the body, where it leaves in one write
+	stage  atomic.Int32
 	// failure is why the body could not be read to its end.
 	failure atomic.Pointer[error]
 }
@@ -120,9 +129,33 @@ const (
 // the answer any more.
 var errGivenUp = errors.New("the request was given up")
 
+func newHandover(b providers.Body) *handover {
+	h := &handover{body: b}
+	if b, ok := b.(*body); ok && b.length <= maxAtOnce {
+		h.octets = b.literal()
+	}
+	return h
+}
+
+// follow has the transport tell when a body that leaves in one write has got its
+// connection. Where that had died before anything was written, the transport
+// looks for another, and there may be none.
+func (h *handover) follow(ctx context.Context) context.Context {
+	if h.octets == nil {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { h.stage.Store(underWay) },
+		GotConn: func(httptrace.GotConnInfo) { h.stage.Store(whole) },
+	})
+}
+
 // open starts the body. The transport calls it again only where nothing of
 // the request was written yet.
 func (h *handover) open() (io.ReadCloser, error) {
+	if h.octets != nil {
+		return io.NopCloser(bytes.NewReader(h.octets)), nil
+	}
 	if h.stage.Load() == givenUp {
 		return nil, errGivenUp
 	}

@@ -3,7 +3,8 @@
 // and their answers, and says what is ambiguous.
 //
 // A request that got no answer is ambiguous as soon as the last octet of its
-// body was handed to the transport: before that nobody can have read it whole.
+// body was handed to the transport, or where it leaves in one write as soon as
+// there was a connection: before that nobody can have read it whole.
 // Redirects are never followed, and nothing that may have been read is sent
 // again: no request carries an Idempotency-Key, with which net/http would
 // repeat it by itself.
