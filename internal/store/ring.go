@@ -118,6 +118,11 @@ func (g *Ring) forget(e *entry) {
 	g.recordBytes -= e.bytes
 	g.contentBytes -= len(e.Content)
 	delete(g.byID, e.ID)
+	if e == g.entries[0] { // nearly always: the others stay where they are
+		g.entries[0] = nil
+		g.entries = g.entries[1:]
+		return
+	}
 	at := slices.Index(g.entries, e)
 	g.entries = slices.Delete(g.entries, at, at+1)
 }
