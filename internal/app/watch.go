@@ -96,15 +96,17 @@ func (a *App) watch(ctx context.Context) {
 	look := time.After(settle) // what has changed since the start counts too
 	var before source
 	for {
+		events := notify.Events
+		if look != nil {
+			events = nil // it will see what comes until then; the lines of a log beside the files wake nobody
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.reloaded:
 			a.follow(ctx, notify)
-		case <-notify.Events:
-			if look == nil {
-				look = time.After(settle)
-			}
+		case <-events:
+			look = time.After(settle)
 		case err := <-notify.Errors:
 			a.logger.WarnContext(ctx, "watching files", slog.Any("err", err))
 			look = time.After(settle) // events may be lost
