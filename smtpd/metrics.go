@@ -8,48 +8,41 @@ import (
 // metrics are what the package counts.
 type metrics struct {
 	connections prometheus.Gauge
-	messages    *prometheus.CounterVec
-	bytes       prometheus.Histogram
+	// The messages by the class of their reply: 250, 4xx, 5xx.
+	accepted, deferred, refused prometheus.Counter
+	bytes                       prometheus.Histogram
 }
-
-// The values of the label reply.
-const (
-	replyOK        = "250"
-	replyTransient = "4xx"
-	replyPermanent = "5xx"
-)
 
 func newMetrics(r prometheus.Registerer) metrics {
 	factory := promauto.With(r)
-	m := metrics{
+	messages := factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "bridge_smtp_messages_total",
+		Help: "Messages received whole, by the reply they got.",
+	}, []string{"reply"})
+	return metrics{
 		connections: factory.NewGauge(prometheus.GaugeOpts{
 			Name: "bridge_smtp_connections",
 			Help: "SMTP and LMTP connections that are open.",
 		}),
-		messages: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "bridge_smtp_messages_total",
-			Help: "Messages received whole, by the reply they got.",
-		}, []string{"reply"}),
+		accepted: messages.WithLabelValues("250"),
+		deferred: messages.WithLabelValues("4xx"),
+		refused:  messages.WithLabelValues("5xx"),
 		bytes: factory.NewHistogram(prometheus.HistogramOpts{
 			Name:    "bridge_smtp_message_bytes",
 			Help:    "Size of the messages received, in octets.",
 			Buckets: prometheus.ExponentialBuckets(1<<10, 4, 9), // 1 KiB to 64 MiB
 		}),
 	}
-	for _, reply := range []string{replyOK, replyTransient, replyPermanent} {
-		m.messages.WithLabelValues(reply)
-	}
-	return m
 }
 
 // answered counts the reply to a mail that came whole.
 func (m metrics) answered(s status) {
-	reply := replyPermanent
 	switch s.code / 100 {
 	case 2:
-		reply = replyOK
+		m.accepted.Inc()
 	case 4:
-		reply = replyTransient
+		m.deferred.Inc()
+	default:
+		m.refused.Inc()
 	}
-	m.messages.WithLabelValues(reply).Inc()
 }

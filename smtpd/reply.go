@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
@@ -154,8 +155,11 @@ func (r reply) line() string {
 }
 
 // oneLine takes control characters out: a provider's words must not end the
-// reply and begin another.
+// reply and begin another. Nearly all words are ASCII without any.
 func oneLine(text string) string {
+	if isPrintable(text) {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
@@ -164,10 +168,20 @@ func oneLine(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-// tidy makes a line of go-smtp's fit to send: it may quote the client, with all
-// that the client wrote.
-func tidy(line []byte) string {
-	return cut(oneLine(strings.TrimSuffix(string(line), "\r\n")), maxReplyLine-len("\r\n")) + "\r\n"
+func isPrintable(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// appendTidy adds a line of go-smtp's, made fit to send: it may quote the client,
+// with all that the client wrote.
+func appendTidy(replies, line []byte) []byte {
+	text := oneLine(string(bytes.TrimSuffix(line, []byte("\r\n"))))
+	return append(append(replies, cut(text, maxReplyLine-len("\r\n"))...), "\r\n"...)
 }
 
 // cut shortens text to at most limit octets, on a rune border.

@@ -270,13 +270,13 @@ func (p patient) Write(data []byte) (int, error) {
 // record writes one line and counts once for each mail that came whole.
 func (s *session) record(tx *transaction, outcome providers.Outcome) {
 	status, level := accepted, slog.LevelInfo
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 9), // nine, where a refusal has a cause
 		slog.String("message_id", tx.envelope.BridgeID),
 		slog.Int("recipients", len(tx.envelope.Recipients)),
 		slog.Int64("bytes", tx.size),
 		slog.Duration("dur", time.Since(tx.started)),
 		slog.String("provider", outcome.Providers()),
-	}
+	)
 	if refusal := deciding(outcome); refusal != nil {
 		status, level = statusOf(refusal.Category), refusal.Category.Level()
 		attrs = append(attrs, slog.String("category", string(refusal.Category)), slog.String("class", refusal.Category.Class()))
@@ -284,8 +284,20 @@ func (s *session) record(tx *transaction, outcome providers.Outcome) {
 			attrs = append(attrs, slog.Any("err", refusal.Cause))
 		}
 	}
-	s.server.options.Logger.LogAttrs(s.ctx, level, "message answered", append(attrs, slog.Int("status", status.code))...)
+	s.log(level, "message answered", append(attrs, slog.Int("status", status.code)))
 	s.server.metrics.answered(status)
+}
+
+// log writes the line that every mail has, without looking for the caller: that
+// takes as long as to write the line, in which it does not show.
+func (s *session) log(level slog.Level, msg string, attrs []slog.Attr) {
+	handler := s.server.options.Logger.Handler()
+	if !handler.Enabled(s.ctx, level) {
+		return
+	}
+	line := slog.NewRecord(time.Now(), level, msg, 0)
+	line.AddAttrs(attrs...)
+	_ = handler.Handle(s.ctx, line) // the logger drops it, too
 }
 
 // Reset implements [smtp.Session]: nothing of one mail is there for the next.
