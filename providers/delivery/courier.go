@@ -120,11 +120,14 @@ func (c courier) call(ctx context.Context, m *translate.Message) (outcome provid
 // settle holds a provider to its contract, one result per recipient, in order:
 // what it left out may have been sent.
 func settle(name string, recipients []string, outcome providers.Outcome) providers.Outcome {
-	settled := providers.Fail(recipients, providers.Ambiguous,
-		&providers.Error{Category: providers.Unknown, Message: "the provider's answer leaves this recipient out"})
-	for i := range settled {
-		if len(outcome) == len(recipients) && outcome[i].Recipient == recipients[i] && sound(outcome[i]) {
+	settled := make(providers.Outcome, len(recipients))
+	for i, recipient := range recipients {
+		if len(outcome) == len(recipients) && outcome[i].Recipient == recipient && sound(outcome[i]) {
 			settled[i] = outcome[i]
+		} else {
+			settled[i] = providers.Result{Recipient: recipient, Err: &providers.Error{
+				Category: providers.Unknown, Message: "the provider's answer leaves this recipient out",
+			}}
 		}
 		settled[i].Provider = name
 	}

@@ -63,7 +63,7 @@ type Pipeline struct {
 	now       func() time.Time
 	metrics   *metrics
 	setup     atomic.Pointer[setup]
-	sends     sends
+	sends     *sends
 	replies   replies
 }
 
@@ -71,6 +71,7 @@ type Pipeline struct {
 func New(s Settings, o Options) *Pipeline {
 	p := &Pipeline{
 		recorder: o.Recorder, memory: o.Memory, quotas: o.Quotas, escalator: o.Escalator, logger: o.Logger, now: o.Now,
+		sends: newSends(),
 	}
 	p.metrics = newMetrics(o.Registerer, p)
 	if p.now == nil {

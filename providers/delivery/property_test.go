@@ -22,8 +22,8 @@ type world struct {
 	taken    map[string]int
 	unsure   map[string]int
 	accepted map[string]string // provider by message and recipient
-	flying   map[string]int // requests that began while the breaker was half-open
-	probes   int            // the most of them at once
+	flying   map[string]int    // requests that began while the breaker was half-open
+	probes   int               // the most of them at once
 }
 
 // wild is a provider that answers each recipient of each request as it was drawn.

@@ -12,47 +12,54 @@ var errClosing = errors.New("the bridge is shutting down")
 
 // sends owns the goroutines that send. A request outlives the wait for its
 // answer, so that a late answer is heard; it does not outlive Close.
+//
+// A goroutine that has sent waits for the next message: a new one grows its
+// stack twice on the way into net/http, which takes half as long as to parse a
+// small mail. There are as many as ever sent at once.
 type sends struct {
-	mu      sync.Mutex // guards cancels and closed, and that running only grows before closed
-	cancels map[*transaction]context.CancelCauseFunc
+	//nolint:containedctx // what every request runs under: it ends with close, not with a client
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu      sync.Mutex // guards closed, and that running only grows before it is set
 	closed  bool
 	running sync.WaitGroup
+	next    chan func(context.Context) // to a goroutine that waits; closed by close
 }
 
-// start runs send for t in a goroutine, under a context that ends only with
-// close. It reports false, and does nothing, once close was called.
-func (s *sends) start(ctx context.Context, t *transaction, send func(context.Context)) bool {
+func newSends() *sends {
+	s := &sends{next: make(chan func(context.Context))}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background()) //nolint:forbidigo // it outlives every caller
+	return s
+}
+
+// start runs send in a goroutine, under a context that ends only with close. It
+// reports false, and does nothing, once close was called.
+func (s *sends) start(send func(context.Context)) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	if s.cancels == nil {
-		s.cancels = make(map[*transaction]context.CancelCauseFunc)
+	select {
+	case s.next <- send:
+	default:
+		s.running.Go(s.run)
+		s.next <- send
 	}
-	s.cancels[t] = cancel
-	s.running.Go(func() {
-		defer s.end(t)
-		send(ctx)
-	})
 	return true
 }
 
-func (s *sends) end(t *transaction) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cancels[t](nil)
-	delete(s.cancels, t)
+func (s *sends) run() {
+	for send := range s.next {
+		send(s.ctx)
+	}
 }
 
 // close lets nothing start any more and waits for what runs. When ctx ends
 // first, the requests are cancelled and the wait goes on: providers obey.
 func (s *sends) close(ctx context.Context) error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-
+	s.end()
 	gone := make(chan struct{})
 	go func() {
 		s.running.Wait()
@@ -62,16 +69,18 @@ func (s *sends) close(ctx context.Context) error {
 	case <-gone:
 		return nil
 	case <-ctx.Done():
-		s.cancel()
+		s.cancel(errClosing)
 		<-gone
 		return fmt.Errorf("waiting for late answers: %w", context.Cause(ctx))
 	}
 }
 
-func (s *sends) cancel() {
+// end lets go of the goroutines that wait.
+func (s *sends) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, cancel := range s.cancels {
-		cancel(errClosing)
+	if !s.closed {
+		s.closed = true
+		close(s.next)
 	}
 }

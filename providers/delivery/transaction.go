@@ -94,7 +94,7 @@ func (t *transaction) send(ctx context.Context, legs []*leg) providers.Outcome {
 		t.until = elapsed
 	}
 	done := make(chan struct{})
-	started := t.pipeline.sends.start(ctx, t, func(ctx context.Context) {
+	started := t.pipeline.sends.start(func(ctx context.Context) {
 		defer t.release(ctx)
 		defer close(done)
 		t.run(ctx, legs)
@@ -102,12 +102,14 @@ func (t *transaction) send(ctx context.Context, legs []*leg) providers.Outcome {
 	if !started {
 		return t.refuse(ctx, unsent("the bridge is shutting down", errClosing))
 	}
-	waiting, cancel := context.WithDeadlineCause(ctx, t.start.Add(t.setup.Budget), errBudget)
-	defer cancel()
+	over := time.NewTimer(t.start.Add(t.setup.Budget).Sub(t.pipeline.now()))
+	defer over.Stop()
 	select {
 	case <-done:
-	case <-waiting.Done():
-		t.ledger.close(t.silence(context.Cause(waiting)), t.pipeline.now())
+	case <-over.C:
+		t.ledger.close(t.silence(errBudget), t.pipeline.now())
+	case <-ctx.Done():
+		t.ledger.close(t.silence(context.Cause(ctx)), t.pipeline.now())
 	}
 	return t.conclude(ctx)
 }
