@@ -103,31 +103,42 @@ func (c Capabilities) length(s string) int {
 // the values are joined at its first place, unless the API does not take what
 // they make together: then the first stays. Every Raw is set.
 func FitHeaders(c Capabilities, headers []translate.Header) (kept []translate.Header, losses []string) {
-	at := make(map[string]int, len(headers))
-	values, raws := make([][]string, 0, len(headers)), make([][]string, 0, len(headers))
+	at := make(map[string]int)
+	var repeats map[int][]translate.Header // by their place in kept
 	for _, header := range headers {
 		name := strings.ToLower(header.Name)
 		if !isFieldName(name) || forbids(c, name) || c.CarriesHeader != nil && !c.CarriesHeader(header) {
 			losses = append(losses, "header "+Words(header.Name))
 			continue
 		}
-		value, raw := OneLine(header.Value), OneLine(cmp.Or(header.Raw, header.Value))
+		header.Value, header.Raw = OneLine(header.Value), OneLine(cmp.Or(header.Raw, header.Value))
 		if i, repeated := at[name]; repeated && !c.RepeatedHeaders {
-			values[i], raws[i] = append(values[i], value), append(raws[i], raw)
+			if repeats == nil {
+				repeats = make(map[int][]translate.Header)
+			}
+			repeats[i] = append(repeats[i], header)
 			losses = append(losses, "repeated header "+header.Name)
 			continue
 		}
 		at[name] = len(kept)
 		kept = append(kept, header)
-		values, raws = append(values, []string{value}), append(raws, []string{raw})
 	}
-	for i := range kept {
-		kept[i].Value, kept[i].Raw = strings.Join(values[i], ", "), strings.Join(raws[i], ", ")
-		if len(values[i]) > 1 && c.CarriesHeader != nil && !c.CarriesHeader(kept[i]) {
-			kept[i].Value, kept[i].Raw = values[i][0], raws[i][0]
+	for i, others := range repeats {
+		if joined := join(kept[i], others); c.CarriesHeader == nil || c.CarriesHeader(joined) {
+			kept[i] = joined
 		}
 	}
 	return kept, losses
+}
+
+// join gives a field the values of others with its name.
+func join(header translate.Header, others []translate.Header) translate.Header {
+	values, raws := []string{header.Value}, []string{header.Raw}
+	for _, other := range others {
+		values, raws = append(values, other.Value), append(raws, other.Raw)
+	}
+	header.Value, header.Raw = strings.Join(values, ", "), strings.Join(raws, ", ")
+	return header
 }
 
 func forbids(c Capabilities, name string) bool {

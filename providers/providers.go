@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,10 +166,8 @@ func (o Outcome) Accepted() int {
 // joined with a comma: "none" where nothing was sent.
 func (o Outcome) Providers() string {
 	var names []string
-	seen := make(map[string]bool, 1)
 	for _, result := range o {
-		if result.State == Accepted && result.Provider != "" && !seen[result.Provider] {
-			seen[result.Provider] = true
+		if result.State == Accepted && result.Provider != "" && !slices.Contains(names, result.Provider) {
 			names = append(names, result.Provider)
 		}
 	}
