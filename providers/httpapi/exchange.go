@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -56,27 +57,20 @@ func (p *Provider) exchange(ctx context.Context, r providers.Request) (answer, p
 		return answer{}, providers.Refused,
 			&providers.Error{Category: providers.NetworkError, Message: "answered before the whole mail was sent"}
 	}
-	defer time.AfterFunc(maxAnswerTime, cancel).Stop()
+	if response.Body != http.NoBody {
+		defer time.AfterFunc(maxAnswerTime, cancel).Stop()
+	}
 	return answer{read(response), secrets}, providers.Refused, nil
 }
 
 // request authorises r and gives it its body.
 func (p *Provider) request(ctx context.Context, r providers.Request, sent *handover) (*http.Request, secrets, *providers.Error) {
-	target, err := p.endpoint(r.URL)
+	req, err := p.address(ctx, r)
 	if err != nil {
 		return nil, nil, &providers.Error{Category: providers.ConfigurationError, Local: true, Message: err.Error(), Cause: err}
 	}
-	req, err := http.NewRequestWithContext(ctx, r.Method, "/", http.NoBody)
-	if err != nil {
-		return nil, nil, &providers.Error{Category: providers.ConfigurationError, Local: true, Message: "the method is none of HTTP", Cause: err}
-	}
-	req.URL, req.Host = target, target.Host
-	if r.Header != nil {
-		req.Header = r.Header.Clone()
-	}
-	req.Header.Set("User-Agent", p.agent)
-	req.Header.Set("Accept-Encoding", "identity") // the octets of an answer are read as they come
-	plain := req.Header.Clone()
+	maps.Copy(req.Header, r.Header)
+	maps.Copy(req.Header, p.header)
 	if r.Body != nil {
 		req.ContentLength, req.GetBody = r.Body.Len(), r.Body.Open
 	}
@@ -84,13 +78,13 @@ func (p *Provider) request(ctx context.Context, r providers.Request, sent *hando
 		return nil, nil, unauthorised(err)
 	}
 	if r.Body == nil {
-		return req, secretsIn(req, plain), nil
+		return req, secretsIn(req, r.Header, p.header), nil
 	}
 	req.GetBody = sent.open
 	if req.Body, err = sent.open(); err != nil {
 		return nil, nil, unreadable(err)
 	}
-	return req, secretsIn(req, plain), nil
+	return req, secretsIn(req, r.Header, p.header), nil
 }
 
 func unauthorised(err error) *providers.Error {
@@ -259,17 +253,21 @@ func innermost(op *net.OpError) *net.OpError {
 	}
 }
 
-// read takes the answer in, up to the cap.
+// read takes the answer in.
 func read(response *http.Response) providers.Response {
-	var content bytes.Buffer
-	_, err := content.ReadFrom(io.LimitReader(response.Body, maxAnswer+1))
-	truncated := err != nil || content.Len() > maxAnswer
-	content.Truncate(min(content.Len(), maxAnswer))
-	return providers.Response{
-		Status:    response.StatusCode,
-		Header:    response.Header,
-		Body:      content.Bytes(),
-		Truncated: truncated,
-		Time:      time.Now(),
+	out := providers.Response{Status: response.StatusCode, Header: response.Header}
+	if response.Body != http.NoBody {
+		out.Body, out.Truncated = readBody(response.Body)
 	}
+	out.Time = time.Now()
+	return out
+}
+
+// readBody reads up to the cap.
+func readBody(body io.Reader) (octets []byte, truncated bool) {
+	var content bytes.Buffer
+	_, err := content.ReadFrom(io.LimitReader(body, maxAnswer+1))
+	truncated = err != nil || content.Len() > maxAnswer
+	content.Truncate(min(content.Len(), maxAnswer))
+	return content.Bytes(), truncated
 }

@@ -25,7 +25,7 @@ import (
 
 var (
 	errBaseURL  = errors.New("base_url is not scheme and host alone")
-	errEndpoint = errors.New("the endpoint is no URL")
+	errEndpoint = errors.New("the endpoint is no URL, or its method none of HTTP")
 )
 
 // Provider is one configured account of a provider. It is safe for concurrent
@@ -35,14 +35,17 @@ type Provider struct {
 	base      *url.URL // of base_url; nil without one, and where it cannot be read
 	adapter   providers.Adapter
 	transport http.RoundTripper
-	agent     string
+	header    http.Header // that every request has
 }
 
 // New joins an adapter and a transport, which providers may share. The
 // configuration must be valid.
 func New(c Config, a providers.Adapter, transport http.RoundTripper) *Provider {
 	base, _ := parseBase(c.BaseURL)
-	return &Provider{config: c, base: base, adapter: a, transport: transport, agent: "smtp-bridge/" + version()}
+	return &Provider{config: c, base: base, adapter: a, transport: transport, header: http.Header{
+		"User-Agent":      {"smtp-bridge/" + version()},
+		"Accept-Encoding": {"identity"}, // the octets of an answer are read as they come
+	}}
 }
 
 // version is that of the build; "devel" outside a release.
@@ -63,7 +66,8 @@ func (p *Provider) Capabilities() providers.Capabilities { return p.adapter.Capa
 func (p *Provider) Requests(m *translate.Message) []providers.Request {
 	requests := p.adapter.Requests(m)
 	for i := range requests {
-		if target, err := p.endpoint(requests[i].URL); err == nil {
+		if target, err := url.Parse(requests[i].URL); err == nil && p.base != nil {
+			target.Scheme, target.Host = p.base.Scheme, p.base.Host
 			requests[i].URL = target.String()
 		}
 	}
@@ -74,32 +78,35 @@ func (p *Provider) Requests(m *translate.Message) []providers.Request {
 // answered or given up. Once an answer says that the account or the provider is
 // unavailable, the rest of the requests stays unsent.
 func (p *Provider) Send(ctx context.Context, m *translate.Message) providers.Outcome {
-	results := make(map[string]providers.Result, len(m.Envelope.Recipients))
+	outcome := make(providers.Outcome, len(m.Envelope.Recipients))
+	places := make(map[string]int)
+	for i, recipient := range m.Envelope.Recipients {
+		places[recipient] = i
+	}
 	var given *providers.Error
 	for _, r := range p.adapter.Requests(m) {
+		var results providers.Outcome
 		if given != nil {
-			collect(results, providers.Fail(r.Recipients, providers.Refused, given))
-			continue
+			results = providers.Fail(r.Recipients, providers.Refused, given)
+		} else {
+			results = p.send(ctx, r)
+			given = hopeless(results)
 		}
-		outcome := p.send(ctx, r)
-		collect(results, outcome)
-		given = hopeless(outcome)
+		for _, result := range results {
+			if i, known := places[result.Recipient]; known {
+				outcome[i] = result
+			}
+		}
 	}
-	outcome := providers.Fail(m.Envelope.Recipients, providers.Refused,
-		&providers.Error{Category: providers.LocalFailure, Message: "no request was made for this recipient"})
-	for i := range outcome {
-		if result, ok := results[outcome[i].Recipient]; ok {
-			outcome[i] = result
+	for i, recipient := range m.Envelope.Recipients {
+		if outcome[i].Recipient != recipient {
+			outcome[i] = providers.Result{Recipient: recipient, State: providers.Refused, Err: &providers.Error{
+				Category: providers.LocalFailure, Message: "no request was made for this recipient",
+			}}
 		}
 		outcome[i].Provider = p.config.Name
 	}
 	return outcome
-}
-
-func collect(results map[string]providers.Result, outcome providers.Outcome) {
-	for _, result := range outcome {
-		results[result.Recipient] = result
-	}
 }
 
 // hopeless is the error that the next request would meet as well.
@@ -135,17 +142,19 @@ func (p *Provider) send(ctx context.Context, r providers.Request) providers.Outc
 // complete gives exactly one result per recipient, each with an error unless
 // it was accepted. Of what the adapter says nothing, nothing is known.
 func complete(recipients []string, results []providers.Result) providers.Outcome {
-	outcome := providers.Fail(recipients, providers.Ambiguous,
-		&providers.Error{Category: providers.ServiceUnavailable, Message: "the answer says nothing of this recipient"})
-	for i := range outcome {
+	outcome := make(providers.Outcome, len(recipients))
+	for i, recipient := range recipients {
 		at := i // the usual order
-		if i >= len(results) || results[i].Recipient != outcome[i].Recipient {
-			at = slices.IndexFunc(results, func(r providers.Result) bool { return r.Recipient == outcome[i].Recipient })
+		if i >= len(results) || results[i].Recipient != recipient {
+			at = slices.IndexFunc(results, func(r providers.Result) bool { return r.Recipient == recipient })
 		}
-		if at < 0 || (results[at].State == providers.Accepted) != (results[at].Err == nil) {
+		if at >= 0 && (results[at].State == providers.Accepted) == (results[at].Err == nil) {
+			outcome[i] = results[at]
 			continue
 		}
-		outcome[i] = results[at]
+		outcome[i] = providers.Result{Recipient: recipient, Err: &providers.Error{
+			Category: providers.ServiceUnavailable, Message: "the answer says nothing of this recipient",
+		}}
 	}
 	return outcome
 }
@@ -209,17 +218,18 @@ func (p *Provider) Find(ctx context.Context, s providers.Sent) providers.Outcome
 	return unknown
 }
 
-// endpoint puts the scheme and host of base_url in the place of the real ones.
-func (p *Provider) endpoint(realURL string) (*url.URL, error) {
-	target, err := url.Parse(realURL)
+// address makes a request of r, without header and body, to where base_url says
+// instead of the real scheme and host.
+func (p *Provider) address(ctx context.Context, r providers.Request) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, http.NoBody)
 	switch {
 	case err != nil:
 		return nil, errEndpoint
 	case p.config.BaseURL == "":
-		return target, nil
+		return req, nil
 	case p.base == nil:
 		return nil, errBaseURL
 	}
-	target.Scheme, target.Host = p.base.Scheme, p.base.Host
-	return target, nil
+	req.URL.Scheme, req.URL.Host, req.Host = p.base.Scheme, p.base.Host, p.base.Host
+	return req, nil
 }

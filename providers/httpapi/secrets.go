@@ -22,12 +22,12 @@ const (
 // that repeats them must not bring them into replies, logs and the API.
 type secrets []string
 
-// secretsIn compares a request with its header before it was authorised: the
-// values that came, as a whole and word by word.
-func secretsIn(req *http.Request, plain http.Header) secrets {
+// secretsIn compares a request with what its header was made of before it was
+// authorised: the values that came, as a whole and word by word.
+func secretsIn(req *http.Request, plain ...http.Header) secrets {
 	var found secrets
 	for name, values := range req.Header {
-		if plain[name] != nil {
+		if slices.ContainsFunc(plain, func(h http.Header) bool { return h[name] != nil }) {
 			continue
 		}
 		for _, value := range values {
