@@ -25,33 +25,37 @@ func (a *assembly) Body() providers.Body {
 	return &a.body
 }
 
-// embed takes in a content of about size octets: at once where it is small, else
-// when the body is read; then length is asked now.
-func (a *assembly) embed(size int64, open Opener, length func() (int64, error)) {
-	if a.rendered+size <= maxRendered {
-		a.render(size, open)
-		a.rendered += size
+// content takes in a content of length octets: at once where it is small, else
+// when the body is read.
+func (a *assembly) content(length int64, open Opener) {
+	a.embed(length, func() { a.render(length, open, appendAll) }, func() { a.stream(length, open) })
+}
+
+// embed renders a content of about size octets while there is room, else streams it.
+func (a *assembly) embed(size int64, render, stream func()) {
+	if a.rendered+size > maxRendered {
+		stream()
 		return
 	}
-	n, err := length()
-	a.fail(err)
-	a.stream(open, n)
+	render()
+	a.rendered += size
 }
 
 // stream takes in a content of exactly that length when the body is read.
-func (a *assembly) stream(open Opener, length int64) {
+func (a *assembly) stream(length int64, open Opener) {
 	a.cut()
 	a.body.segments = append(a.body.segments, segment{open: open})
 	a.body.length += length
 }
 
-func (a *assembly) render(size int64, open Opener) {
+// render appends a content of about size octets.
+func (a *assembly) render(size int64, open Opener, appendTo func(dst []byte, src io.Reader, size int64) ([]byte, error)) {
 	src, err := open()
 	if err != nil {
 		a.fail(err)
 		return
 	}
-	a.literal, err = appendAll(a.literal, src, size)
+	a.literal, err = appendTo(a.literal, src, size)
 	a.fail(err)
 	a.fail(src.Close())
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"io"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -61,6 +62,9 @@ type textBlocks struct {
 	buffer []byte
 	tail   []byte // what was read of a character whose rest is still to come
 }
+
+// textBuffers are for texts that are rendered at once, of *[textBlock]byte.
+var textBuffers = sync.Pool{New: func() any { return new([textBlock]byte) }}
 
 // newTextBlocks takes a buffer no larger than a text of size octets needs.
 func newTextBlocks(src io.Reader, size int64) textBlocks {

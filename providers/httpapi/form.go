@@ -37,14 +37,14 @@ func (f *Form) Field(name, value string) {
 // Text adds a value out of a stream of size octets.
 func (f *Form) Text(name string, size int64, open Opener) {
 	f.part(name, "", "")
-	f.embed(size, open, func() (int64, error) { return size, nil })
+	f.content(size, open)
 	f.end()
 }
 
 // File adds a file of size octets. Its name is written as UTF-8, as browsers do.
 func (f *Form) File(name, filename, contentType string, size int64, open Opener) {
 	f.part(name, filename, contentType)
-	f.embed(size, open, func() (int64, error) { return size, nil })
+	f.content(size, open)
 	f.end()
 }
 

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // firstLiteral is room for what stands around a small mail, in octets.
@@ -13,6 +15,13 @@ const firstLiteral = 1 << 10
 // come by themselves. What is small is rendered at once; larger contents are
 // counted now and streamed when the body is read. The zero value is ready.
 type JSON struct{ assembly }
+
+// Grow makes room for size octets of content where all of it will be rendered.
+func (j *JSON) Grow(size int64) {
+	if j.literal == nil && size <= maxRendered {
+		j.literal = make([]byte, 0, firstLiteral+size+size/8) // escapes take more
+	}
+}
 
 // Object writes an object; fields calls Key before each value.
 func (j *JSON) Object(fields func()) { j.enclose('{', fields, '}') }
@@ -40,7 +49,10 @@ func (j *JSON) Key(name string) {
 func (j *JSON) String(s string) {
 	j.separate()
 	j.literal = append(j.literal, '"')
-	j.literal = appendEscaped(j.literal, strings.ToValidUTF8(s, "\uFFFD"))
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	j.literal = appendEscaped(j.literal, s)
 	j.literal = append(j.literal, '"')
 }
 
@@ -59,30 +71,30 @@ func (j *JSON) Bool(b bool) {
 // Text writes a string out of a UTF-8 stream of size octets. A large one is
 // read once now, to know its length in JSON.
 func (j *JSON) Text(size int64, open Opener) {
-	escaped := func() (io.ReadCloser, error) {
+	j.quote(func() {
+		j.embed(size, func() { j.render(size, open, appendText) }, func() { j.streamText(size, open) })
+	})
+}
+
+func (j *JSON) streamText(size int64, open Opener) {
+	length, err := count(size, open)
+	j.fail(err)
+	j.stream(length, func() (io.ReadCloser, error) {
 		src, err := open()
 		if err != nil {
 			return nil, err
 		}
 		return newEscapeReader(src, size), nil
-	}
-	j.quote(size, escaped, func() (int64, error) { return count(size, open) })
+	})
 }
 
 // Base64 writes a string out of a stream of length octets that needs no
 // escape.
-func (j *JSON) Base64(length int64, open Opener) {
-	j.quote(length, open, func() (int64, error) { return length, nil })
-}
+func (j *JSON) Base64(length int64, open Opener) { j.quote(func() { j.content(length, open) }) }
 
 // Stream writes the same as Base64 and never holds it: for a content that many
 // requests share.
-func (j *JSON) Stream(length int64, open Opener) {
-	j.separate()
-	j.literal = append(j.literal, '"')
-	j.stream(open, length)
-	j.literal = append(j.literal, '"')
-}
+func (j *JSON) Stream(length int64, open Opener) { j.quote(func() { j.stream(length, open) }) }
 
 // separate writes the comma that stands between two values. A string ends with
 // its quote, so the last octet says where we are.
@@ -97,10 +109,11 @@ func (j *JSON) separate() {
 	}
 }
 
-func (j *JSON) quote(size int64, open Opener, length func() (int64, error)) {
+// quote writes a string of what content adds.
+func (j *JSON) quote(content func()) {
 	j.separate()
 	j.literal = append(j.literal, '"')
-	j.embed(size, open, length)
+	content()
 	j.literal = append(j.literal, '"')
 }
 
@@ -114,4 +127,23 @@ func count(size int64, open Opener) (n int64, err error) {
 		err = closeErr
 	}
 	return n, err
+}
+
+// appendText appends the text of src, about size octets, as a JSON string
+// without its quotes.
+func appendText(dst []byte, src io.Reader, size int64) ([]byte, error) {
+	buffer, _ := textBuffers.Get().(*[textBlock]byte)
+	defer textBuffers.Put(buffer)
+	blocks := textBlocks{src: src, buffer: buffer[:]}
+	dst = slices.Grow(dst, int(size+size/8))
+	for {
+		block, err := blocks.next()
+		if err == io.EOF { //nolint:errorlint // next promises the bare value
+			return dst, nil
+		}
+		if err != nil {
+			return dst, err
+		}
+		dst = appendEscaped(dst, block)
+	}
 }

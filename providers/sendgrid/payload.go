@@ -34,6 +34,7 @@ func (a *Adapter) render(m *translate.Message, part []providers.Copy) providers.
 	chosen, _ := readOptions(m.Directives.Options)
 	chosen.sandbox = a.config.SandboxMode
 	p := &payload{m: m, capabilities: a.capabilities, settings: chosen}
+	p.Grow(m.Size)
 	p.Object(func() {
 		p.personalizations(part)
 		p.Key("from")

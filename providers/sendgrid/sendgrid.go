@@ -82,11 +82,15 @@ func (c Config) Validate(report func(key, problem string)) {
 type Adapter struct {
 	config       Config
 	capabilities providers.Capabilities
+	header       http.Header // of every request that sends
 }
 
 // New makes the adapter of one account.
 func New(c Config) *Adapter {
-	return &Adapter{config: c, capabilities: providers.Capabilities{
+	return &Adapter{config: c, header: http.Header{
+		"Content-Type": {"application/json"},
+		"Accept":       {"application/json"}, // without it the answer may be 406
+	}, capabilities: providers.Capabilities{
 		MaxSize:          maxRequestBytes - maxFieldBytes,
 		MaxRequestBytes:  maxRequestBytes,
 		MaxRecipients:    maxRecipients,
@@ -124,12 +128,9 @@ func (a *Adapter) Requests(m *translate.Message) []providers.Request {
 	var requests []providers.Request
 	for _, part := range providers.Copies(m, maxRecipients) {
 		requests = append(requests, providers.Request{
-			Method: http.MethodPost,
-			URL:    sendURL,
-			Header: http.Header{
-				"Content-Type": {"application/json"},
-				"Accept":       {"application/json"}, // without it the answer may be 406
-			},
+			Method:     http.MethodPost,
+			URL:        sendURL,
+			Header:     a.header,
 			Body:       a.render(m, part),
 			Recipients: recipientsOf(part),
 			Locate:     func(field string) (string, bool) { return locate(part, field) },
