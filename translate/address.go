@@ -168,6 +168,9 @@ func normalEmail(email string) string {
 	if domain == "" {
 		return ""
 	}
+	if len(local)+len("@")+len(domain) == len(email) && isPlain(email) { // as it stands, nearly always
+		return email
+	}
 	return readable(local) + "@" + asciiDomain(readable(domain))
 }
 
@@ -208,6 +211,7 @@ func unquoteName(name string) string {
 		return name
 	}
 	var out strings.Builder
+	out.Grow(len(name))
 	for i := 0; i < len(name); i++ {
 		switch {
 		case name[i] == '\\' && i+1 < len(name):

@@ -5,6 +5,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/transform"
 )
 
 // The losses of a mail that a provider builds anew from its parts.
@@ -240,7 +243,7 @@ func (b *builder) keep(n *node, role Role, content []segment) error {
 }
 
 func contentID(n *node) string {
-	return strings.Trim(decodeWords(n.header.get("Content-ID")), "<> ")
+	return strings.Trim(decodeWords(n.header.get("content-id")), "<> ")
 }
 
 func (n *node) segment() segment {
@@ -276,20 +279,40 @@ func (b *builder) decode(s *segment, label string) error {
 	if b.m.spool.file != nil {
 		return b.findCharset(s, label)
 	}
-	octets := b.m.spool.memory[s.off : s.off+s.n]
-	if s.encoding != identity {
-		var out bytes.Buffer
-		out.Grow(int(s.n))
-		if _, err := out.ReadFrom(s.octets(bytes.NewReader(octets))); err != nil {
-			return err
-		}
-		octets = out.Bytes()
+	octets, err := s.unwrapped(b.m.spool.memory[s.off : s.off+s.n])
+	if err != nil {
+		return err
 	}
-	if s.decoded = toUTF8(label, octets); s.decoded == "" {
+	isUTF8 := (label == "" || isUTF8Label(label)) && utf8.Valid(octets)
+	switch {
+	case isUTF8 && s.encoding == identity:
+		return nil // it is read from where it is
+	case isUTF8:
+		s.decoded = octets
+	default:
+		s.decoded = []byte(toUTF8(label, octets))
+	}
+	if len(s.decoded) == 0 {
 		s.n = 0 // a byte order mark and nothing behind it
 	}
 	s.read = int64(len(s.decoded))
 	return nil
+}
+
+// unwrapped undoes the transfer encoding of octets in memory.
+func (s *segment) unwrapped(octets []byte) ([]byte, error) {
+	switch s.encoding {
+	case inQuotedPrintable:
+		octets, _, err := transform.Append(quotedPrintable{}, make([]byte, 0, len(octets)), octets)
+		return octets, err
+	case inBase64:
+		var out bytes.Buffer
+		out.Grow(len(octets))
+		_, err := out.ReadFrom(s.octets(bytes.NewReader(octets)))
+		return out.Bytes(), err
+	case identity:
+	}
+	return octets, nil
 }
 
 // findCharset reads a body once to learn what its octets are: of the label,

@@ -165,6 +165,7 @@ func decodeWords(raw string) string {
 		out     strings.Builder
 		pending encodedWord // its octets may go on in the next word
 	)
+	out.Grow(len(raw))
 	for len(raw) > 0 {
 		start := strings.Index(raw, "=?")
 		word, length := encodedWord{}, 0
@@ -192,9 +193,21 @@ func decodeWords(raw string) string {
 }
 
 // readable is raw as UTF-8 without control characters; nearly always it is that
-// already.
+// already, and ASCII.
 func readable(raw string) string {
+	if isPlain(raw) {
+		return raw
+	}
 	return strings.Map(printable, repair(raw))
+}
+
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 func printable(r rune) rune {

@@ -96,7 +96,7 @@ func rewritten(f field) string {
 	if len(f.name) > maxName {
 		return ""
 	}
-	raw, name := f.raw(), strings.ToLower(f.name)
+	raw, name := f.raw(), f.key
 	if isASCII(raw) {
 		if name == "subject" || name == "comments" || strings.HasPrefix(name, "x-") {
 			raw = encodeLongWords(raw)

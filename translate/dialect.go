@@ -33,18 +33,18 @@ type directiveReader struct {
 // ones the first counts, unless the dialect makes it repeatable. A directive
 // that cannot be read is an error with its name: guessing would send a mail
 // with the wrong schedule or to the wrong list.
-func (d *directiveReader) take(name string, f field) (bool, error) {
-	read := d.reader(name)
+func (d *directiveReader) take(f field) (bool, error) {
+	read := d.reader(f.key)
 	if read == nil {
 		return false, nil
 	}
-	if d.seen[name] && !isRepeatable(name) {
+	if d.seen[f.key] && !isRepeatable(f.key) {
 		return true, nil
 	}
 	if d.seen == nil {
 		d.seen = make(map[string]bool)
 	}
-	d.seen[name] = true
+	d.seen[f.key] = true
 	if err := read(f); err != nil {
 		return true, fmt.Errorf("%w: header %s: %w", ErrMalformed, f.name, err)
 	}
@@ -85,7 +85,7 @@ func isRepeatable(name string) bool {
 // bridge reads the bridge's own dialect.
 func (d *directiveReader) bridge(f field) (err error) {
 	to, value := &d.m.Directives, f.text()
-	switch strings.ToLower(f.name)[len("x-bridge-"):] {
+	switch f.key[len("x-bridge-"):] {
 	case "tag":
 		err = d.tag(value)
 	case "metadata":
@@ -114,7 +114,7 @@ func (d *directiveReader) bridge(f field) (err error) {
 // mailgun reads the headers of Mailgun's relay ("Send via SMTP").
 func (d *directiveReader) mailgun(f field) (err error) {
 	to, value := &d.m.Directives, f.text()
-	switch strings.ToLower(f.name)[len("x-mailgun-"):] {
+	switch f.key[len("x-mailgun-"):] {
 	case "tag":
 		err = d.tag(value)
 	case "variables":
@@ -187,7 +187,7 @@ func (d *directiveReader) recipientVariables(raw string) error {
 func (d *directiveReader) postmark(f field) (err error) {
 	to, value := &d.m.Directives, f.text()
 	const metadata = "metadata-"
-	name := strings.ToLower(f.name)[len("x-pm-"):]
+	name := f.key[len("x-pm-"):]
 	if strings.HasPrefix(name, metadata) && len(name) > len(metadata) {
 		// The key keeps its case.
 		to.addMetadata(f.name[len("x-pm-")+len(metadata):], value)
@@ -213,7 +213,7 @@ func (d *directiveReader) postmark(f field) (err error) {
 // ses reads the headers of Amazon SES' SMTP interface.
 func (d *directiveReader) ses(f field) error {
 	to, value := &d.m.Directives, f.text()
-	if !f.is("X-SES-MESSAGE-TAGS") {
+	if f.key != "x-ses-message-tags" {
 		to.Options = append(to.Options, Option{Dialect: dialectSES, Name: f.name, Value: value})
 		return nil
 	}

@@ -14,8 +14,8 @@ const (
 	// maxFields bounds the lines of all headers together: 20 for each part that a
 	// mail may have.
 	maxFields = 20 * maxNodes
-	// usualFields is room for the header of most mails.
-	usualFields = 16
+	// usualFields and usualHeaderBytes are room for the header of most mails.
+	usualFields, usualHeaderBytes = 16, 1 << 10
 	// maxLookahead is how many lines are read to see whether a header goes on:
 	// few, or prose would be taken for junk because somewhere in it a line
 	// begins like a field.
@@ -25,17 +25,15 @@ const (
 // field is one header field as it stands in the mail.
 type field struct {
 	name     string // as written
-	value    []byte // unfolded, not decoded
+	key      string // the name in lower case: RFC 5322, 1.2.2, it has none
+	value    string // unfolded, not decoded
 	off, end int64  // where it stands in the spool, line breaks and all; 0, 0 for what was joined
 }
-
-// is compares the name without regard to case (RFC 5322, 1.2.2).
-func (f field) is(name string) bool { return strings.EqualFold(f.name, name) }
 
 // raw is the value as UTF-8, encoded words not decoded, control characters and
 // surrounding blanks taken out.
 func (f field) raw() string {
-	return strings.TrimSpace(readable(string(f.value)))
+	return strings.TrimSpace(readable(f.value))
 }
 
 // text is the value for people: encoded words decoded, no control characters.
@@ -44,10 +42,10 @@ func (f field) text() string { return decodeWords(f.raw()) }
 // fields is a header block in order.
 type fields []field
 
-// get is the raw value of the first field of that name.
-func (h fields) get(name string) string {
+// get is the raw value of the first field with that key.
+func (h fields) get(key string) string {
 	for _, f := range h {
-		if f.is(name) {
+		if f.key == key {
 			return f.raw()
 		}
 	}
@@ -59,9 +57,17 @@ type headerReader struct {
 	lines *lines
 	bytes int
 	count int
-	junk  bool // a line inside a header was left out
+	junk  bool   // a line inside a header was left out
+	text  []byte // of the block that is being read: the fields without what is between them
 	// What was seen in the last block: a line that may not leave, an octet above 127.
 	rough, high bool
+}
+
+// span is where a field begins in the text of its block, and where it stands in
+// the spool.
+type span struct {
+	name, key, value int
+	off, end         int64
 }
 
 // read gives the fields up to the blank line, which it takes, or up to the
@@ -71,14 +77,15 @@ type headerReader struct {
 // and a line that is no field begins the body, unless a known field follows
 // before the blank line: then the line is junk inside the header.
 func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
-	block := make(fields, 0, usualFields)
+	block := make([]span, 0, usualFields)
+	h.text = slices.Grow(h.text[:0], usualHeaderBytes)
 	begin := h.lines.offset()
 	h.rough, h.high = false, false
 	for {
 		start := h.lines.offset()
 		l, err := h.lines.read()
 		if err == io.EOF { //nolint:errorlint // lines.read promises the bare value
-			return block, nil
+			return h.fields(block), nil
 		}
 		if err != nil {
 			return nil, err
@@ -87,17 +94,16 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 		h.rough, h.high = h.rough || isRough(l), h.high || hasHigh(l.data)
 		switch colon := fieldName(data); {
 		case len(data) == 0 && l.last:
-			return block, nil
+			return h.fields(block), nil
 		case stop(data):
 			h.lines.rewind(start)
-			return block, nil
+			return h.fields(block), nil
 		case isBlank(data) && len(block) > 0:
 			// RFC 5322, 2.2.3: unfolding takes out the line break alone.
-			err = h.extend(&block[len(block)-1], data)
+			err = h.extend(data, &block[len(block)-1])
 		case colon > 0:
-			h.bytes += colon
-			block = append(block, field{name: string(bytes.TrimRight(data[:colon], " \t")), off: start})
-			err = h.extend(&block[len(block)-1], data[colon+1:])
+			block = append(block, h.begin(bytes.TrimRight(data[:colon], " \t"), start))
+			err = h.extend(data[colon+1:], &block[len(block)-1])
 		case start == begin && isMboxFrom(data):
 			err = h.lines.skip()
 		case h.goesOn(stop):
@@ -105,7 +111,7 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 			err = h.lines.skip()
 		default:
 			h.lines.rewind(start)
-			return block, nil
+			return h.fields(block), nil
 		}
 		if err != nil {
 			return nil, err
@@ -116,19 +122,35 @@ func (h *headerReader) read(stop func(line []byte) bool) (fields, error) {
 	}
 }
 
-// extend adds data, the first piece of a line, and the rest of that line.
-func (h *headerReader) extend(f *field, data []byte) error {
+// begin adds a field, its value to come.
+func (h *headerReader) begin(name []byte, off int64) span {
+	h.bytes += len(name)
+	start := len(h.text)
+	s := span{name: start, key: start + len(name), value: start + 2*len(name), off: off}
+	h.text = append(append(h.text, name...), name...)
+	lower(h.text[s.key:])
+	return s
+}
+
+// lower writes a field name in lower case; it is ASCII.
+func lower(name []byte) {
+	for i, c := range name {
+		if c >= 'A' && c <= 'Z' {
+			name[i] = c + 'a' - 'A'
+		}
+	}
+}
+
+// extend adds data, the first piece of a line, and the rest of that line to the
+// value of the last field.
+func (h *headerReader) extend(data []byte, last *span) error {
 	for {
 		if h.bytes += len(data); h.bytes > maxHeaderBytes {
 			return fmt.Errorf("%w: its headers are larger than %d octets", ErrMalformed, maxHeaderBytes)
 		}
-		if f.value == nil && h.lines.inMemory() {
-			f.value = slices.Clip(data) // the mail stays where it is, and so may the field
-		} else {
-			f.value = append(f.value, data...)
-		}
+		h.text = append(h.text, data...)
 		if !h.lines.inside {
-			f.end = h.lines.offset()
+			last.end = h.lines.offset()
 			return nil
 		}
 		l, err := h.lines.read()
@@ -137,6 +159,19 @@ func (h *headerReader) extend(f *field, data []byte) error {
 		}
 		data = trimEOL(l.data)
 	}
+}
+
+// fields cuts the text of a block into its fields, which share one string.
+func (h *headerReader) fields(block []span) fields {
+	text, list := string(h.text), make(fields, len(block))
+	for i, s := range block {
+		end := len(text)
+		if i+1 < len(block) {
+			end = block[i+1].name
+		}
+		list[i] = field{name: text[s.name:s.key], key: text[s.key:s.value], value: text[s.value:end], off: s.off, end: s.end}
+	}
+	return list
 }
 
 // goesOn looks ahead for a known field before the header ends, and comes back.

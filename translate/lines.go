@@ -83,9 +83,6 @@ func (l *lines) skip() error {
 	return nil
 }
 
-// inMemory: what read gives stays good as long as the spool does.
-func (l *lines) inMemory() bool { return l.spool.file == nil }
-
 // offset is where the next line starts.
 func (l *lines) offset() int64 { return l.base + int64(l.next) }
 

@@ -171,6 +171,7 @@ func unquote(s string) string {
 	}
 	s = s[1:]
 	var out strings.Builder
+	out.Grow(len(s))
 	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '"':

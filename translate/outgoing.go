@@ -109,13 +109,13 @@ type wire struct {
 }
 
 // keep adds a field, unless its name fills a line. Two To or Cc fields are one list.
-func (w *wire) keep(name string, f field, again bool) bool {
-	if len(name) > maxName {
+func (w *wire) keep(f field, again bool) bool {
+	if len(f.name) > maxName {
 		return false
 	}
-	if again && (name == "to" || name == "cc") {
-		first := &w.kept[slices.IndexFunc(w.kept, func(k field) bool { return k.is(name) })]
-		first.value = slices.Concat(first.value, []byte(","), f.value)
+	if again && (f.key == "to" || f.key == "cc") {
+		first := &w.kept[slices.IndexFunc(w.kept, func(k field) bool { return k.key == f.key })]
+		first.value += "," + f.value
 		first.off, first.end = 0, 0
 		return true
 	}
@@ -272,7 +272,7 @@ func (c *composer) child(n *node) {
 // header writes the root header.
 func (m *Message) header(e Edit) (string, error) {
 	set := slices.Concat(m.wire.fields, m.edits, e.Set)
-	if len(m.wire.fields) > 0 && !slices.ContainsFunc(m.wire.kept, func(f field) bool { return f.is("MIME-Version") }) {
+	if len(m.wire.fields) > 0 && !slices.ContainsFunc(m.wire.kept, func(f field) bool { return f.key == "mime-version" }) {
 		set = append(set, Header{Name: "MIME-Version", Raw: "1.0"})
 	}
 	return writeHeader(m.spool, m.wire.kept, Edit{Set: set, Once: e.Once})
@@ -285,14 +285,13 @@ func writeHeader(spool *Spool, kept fields, e Edit) (string, error) {
 	written := make([]bool, len(e.Set))
 	seen := make(map[string]bool, len(e.Once))
 	for _, f := range kept {
-		name := strings.ToLower(f.name)
-		if slices.Contains(e.Once, name) {
-			if seen[name] {
+		if slices.Contains(e.Once, f.key) {
+			if seen[f.key] {
 				continue
 			}
-			seen[name] = true
+			seen[f.key] = true
 		}
-		if replaced := writeSet(&out, e.Set, written, name); replaced {
+		if replaced := writeSet(&out, e.Set, written, f.key); replaced {
 			continue
 		}
 		raw, err := f.bytes(spool)

@@ -51,32 +51,33 @@ func Parse(s *Spool, e Envelope) (*Message, error) {
 // readHeader sorts the root header into the model.
 func (m *Message) readHeader(header fields) error {
 	d := directiveReader{m: m}
-	seen := make(map[string]bool, len(header))
+	seen := make(map[string]bool)
 	var authors []Address
 	for _, f := range header {
-		name := strings.ToLower(f.name)
-		taken, err := d.take(name, f)
+		taken, err := d.take(f)
 		if err != nil {
 			return err
 		}
-		if taken || isTrace(name) {
+		if taken || isTrace(f.key) {
 			continue
 		}
-		if seen[name] && standsOnce(name) {
+		if standsOnce(f.key) && seen[f.key] {
 			m.flaw(flawSecondHeader + f.name)
 			m.rawFlaw(flawSecondHeader + f.name)
 			continue
 		}
-		if !m.wire.keep(name, f, seen[name]) {
+		if !m.wire.keep(f, seen[f.key]) {
 			m.rawFlaw(flawName)
 		}
-		seen[name] = true
-		if isMIME(name) {
+		if standsOnce(f.key) || f.key == "to" || f.key == "cc" {
+			seen[f.key] = true
+		}
+		if isMIME(f.key) {
 			continue
 		}
-		if name == "from" {
+		if f.key == "from" {
 			authors = parseAddresses(f.raw())
-		} else if !m.take(name, f) {
+		} else if !m.take(f) {
 			m.Headers = append(m.Headers, Header{Name: f.name, Value: f.text(), Raw: f.raw()})
 		}
 		if len(authors)+len(m.To)+len(m.Cc)+len(m.ReplyTo) > maxAddresses {
@@ -93,8 +94,8 @@ func (m *Message) readHeader(header fields) error {
 }
 
 // take stores a field that the model has a place for.
-func (m *Message) take(name string, f field) bool {
-	switch name {
+func (m *Message) take(f field) bool {
+	switch f.key {
 	case "sender":
 		if list := parseAddresses(f.raw()); len(list) > 0 {
 			m.Sender = &list[0]

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"io"
@@ -146,8 +147,8 @@ func (r *partReader) open(s segment) error {
 	switch {
 	case s.literal != "":
 		r.current, r.raw = strings.NewReader(s.literal), io.NopCloser(nil)
-	case s.decoded != "":
-		r.current, r.raw = s.shown(strings.NewReader(s.decoded)), io.NopCloser(nil)
+	case s.decoded != nil:
+		r.current, r.raw = s.shown(bytes.NewReader(s.decoded)), io.NopCloser(nil)
 	default:
 		raw, err := r.part.spool.Open(s.off, s.n)
 		if err != nil {
@@ -193,7 +194,7 @@ type segment struct {
 	doubled  bool // lines end in two CR and a LF
 	literal  string
 	read     int64  // what reader gives without flowed and escape, where that was counted
-	decoded  string // the same, kept where the whole mail is in memory anyway
+	decoded  []byte // the same, kept where the whole mail is in memory anyway
 
 	wire     recoding // how it leaves raw
 	wireSize int64    // and how many octets it then has
@@ -247,7 +248,7 @@ func (s segment) octets(raw io.Reader) io.Reader {
 
 // passesBase64: what stands in the mail can be handed on.
 func (s segment) passesBase64() bool {
-	return s.encoding == inBase64 && s.base64.clean() && s.isPlain() && s.decoded == ""
+	return s.encoding == inBase64 && s.base64.clean() && s.isPlain() && s.decoded == nil
 }
 
 // base64Reader hands base64 on without its line breaks, padded.

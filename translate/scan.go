@@ -99,9 +99,9 @@ func (sc *scanner) entity(fallback string) (*node, error) {
 		header: header, head: head, off: sc.lines.offset(), end: sc.lines.offset(),
 		roughHeader: sc.headers.rough, highHeader: sc.headers.high,
 	}
-	n.content = contentType(header.get("Content-Type"), fallback)
-	n.disposition = parseMediaType(header.get("Content-Disposition"))
-	n.encoding, n.unknown = parseEncoding(header.get("Content-Transfer-Encoding"))
+	n.content = contentType(header.get("content-type"), fallback)
+	n.disposition = parseMediaType(header.get("content-disposition"))
+	n.encoding, n.unknown = parseEncoding(header.get("content-transfer-encoding"))
 	sc.sink, sc.eol, sc.guess = n, 0, guess{}
 	if !strings.HasPrefix(n.content.value, "multipart/") {
 		return n, nil

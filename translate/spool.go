@@ -69,7 +69,7 @@ func (s *Spool) Open(off, n int64) (io.ReadCloser, error) {
 		return nil, os.ErrClosed
 	}
 	s.refs++
-	return &spoolReader{SectionReader: io.NewSectionReader(s, off, n), spool: s}, nil
+	return &spoolReader{SectionReader: *io.NewSectionReader(s, off, n), spool: s}, nil
 }
 
 // ReadAt reads like [io.ReaderAt]. The caller must hold the spool open.
@@ -116,7 +116,7 @@ func (s *Spool) Close() error {
 
 // spoolReader reads a range and holds the spool until it is closed.
 type spoolReader struct {
-	*io.SectionReader
+	io.SectionReader
 
 	spool *Spool
 	once  sync.Once
