@@ -13,24 +13,30 @@ import (
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 	"smtpbridge/providers/httpapi"
+	"smtpbridge/providers/mailgun"
 	"smtpbridge/providers/postmark"
 	"smtpbridge/providers/sandbox"
 	"smtpbridge/providers/sendgrid"
+	"smtpbridge/providers/ses"
+	"smtpbridge/providers/smtp2go"
 )
 
 // kinds are the provider types, the only list of them. A new one is one line.
 func kinds() map[string]kind {
 	return map[string]kind{
+		"mailgun": overHTTP(mailgun.DefaultConfig,
+			func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) }),
 		"postmark": overHTTP(postmark.DefaultConfig,
 			func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) }),
 		"sandbox": of(sandbox.DefaultConfig, newSandbox),
 		"sendgrid": overHTTP(sendgrid.DefaultConfig,
 			func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) }),
+		"ses": overHTTP(ses.DefaultConfig,
+			func(c ses.Config) (httpapi.Config, providers.Adapter) { return c.Config, ses.New(c) }),
+		"smtp2go": overHTTP(smtp2go.DefaultConfig,
+			func(c smtp2go.Config) (httpapi.Config, providers.Adapter) { return c.Config, smtp2go.New(c) }),
 	}
 }
-
-// laterKinds are the provider types of later versions.
-func laterKinds() []string { return []string{"mailgun", "ses", "smtp2go"} }
 
 // kind decodes and validates the table of one provider type.
 type kind func(*config.Table) (delivery.AccountConfig, build)
@@ -138,14 +144,10 @@ func decodeProviders(tables []*config.Table) []Provider {
 
 func unknownType(name string) string {
 	known := strings.Join(slices.Sorted(maps.Keys(kinds())), ", ")
-	switch {
-	case name == "":
+	if name == "" {
 		return "is missing; write one of: " + known
-	case slices.Contains(laterKinds(), name):
-		return fmt.Sprintf("%q is not yet supported by this version; write one of: %s", name, known)
-	default:
-		return fmt.Sprintf("%q is no provider type; write one of: %s", name, known)
 	}
+	return fmt.Sprintf("%q is no provider type; write one of: %s", name, known)
 }
 
 var validName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)

@@ -239,9 +239,8 @@ func (m *Mail) checkMessage() error {
 			return fmt.Errorf("the message shows %s to its recipients, or Mailgun obeys it", name)
 		}
 	}
-	opaque := strings.Contains(m.Header.Get("Content-Type"), "multipart/signed") || strings.Contains(m.Header.Get("Content-Type"), "pkcs7")
-	if !opaque && !isASCII(string(m.Message)) {
-		return refusedError("the message is not ASCII")
+	if head, _, _ := bytes.Cut(m.Message, []byte("\r\n\r\n")); !isASCII(string(head)) {
+		return refusedError("the header of the message is not ASCII")
 	}
 	return nil
 }

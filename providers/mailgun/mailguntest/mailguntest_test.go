@@ -96,7 +96,7 @@ func TestFakeRefuses(t *testing.T) {
 		{"message with a directive of Mailgun's", "messages.mime", message("X-Mailgun-Tag: x\r\n" + mail), "X-Mailgun-Tag"},
 		{"bare line end", "messages.mime", message(mail + "x\ny\r\n"), "lines"},
 		{"long line", "messages.mime", message(mail + strings.Repeat("x", 999) + "\r\n"), "lines"},
-		{"8 bit", "messages.mime", message(mail + "ü\r\n"), "ASCII"},
+		{"8 bit in the header", "messages.mime", message("X-A: ü\r\n" + mail), "ASCII"},
 		{"no mail", "messages.mime", message("x"), "cannot be read"},
 
 		{"nameless file", "messages", with(fields, part{"attachment", "", "x"}), "not a file"},

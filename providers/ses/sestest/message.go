@@ -120,7 +120,7 @@ func (m Message) checkHeader() *refusal {
 			return bad("Duplicate header '%s'.", f.Name)
 		case isUnwanted(name):
 			return bad("The header '%s' must not leave.", f.Name)
-		case strings.ContainsFunc(f.Value, func(r rune) bool { return r >= 0x7f || r == 0 }):
+		case strings.ContainsFunc(f.Value, func(r rune) bool { return r > 0x7f || r == 0 }):
 			return bad("The header '%s' is not ASCII.", f.Name)
 		}
 		seen[name] = true
@@ -192,13 +192,13 @@ func checkAddress(name, address string) *refusal {
 	return nil
 }
 
-// length is that of a name as it is written, and of what stands around an address
-// behind it.
+// length is that of a name as it is written at the shortest, and of what stands
+// around an address behind it.
 func length(name string) int {
 	if name == "" {
 		return 0
 	}
-	return len(mime.QEncoding.Encode("utf-8", name)) + len(" <>")
+	return min(len(mime.QEncoding.Encode("utf-8", name)), len(mime.BEncoding.Encode("utf-8", name))) + len(" <>")
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
