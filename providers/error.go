@@ -16,7 +16,7 @@ type Error struct {
 	// nothing follows from it.
 	Simulated bool
 	// Temporary: answered 4xx although its category is permanent
-	// (delivery.temporary_categories).
+	// (delivery.temporary_categories). The severity stays the category's.
 	Temporary bool
 	// RetryAfter is how long the provider wants to be left alone; 0 where it did not say.
 	RetryAfter time.Duration
@@ -38,6 +38,12 @@ func (e *Error) Error() string {
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
+
+// Permanent reports that the reply is 5xx.
+func (e *Error) Permanent() bool { return e.Category.Permanent() && !e.Temporary }
+
+// Class is "permanent" or "transient".
+func (e *Error) Class() string { return class(e.Permanent()) }
 
 // Category is the class of a refusal: the nine of an API's answers, and the
 // outcomes that no API gave. It is the first word of a reply's text.
@@ -98,8 +104,10 @@ func (c Category) Permanent() bool {
 }
 
 // Class is "permanent" or "transient".
-func (c Category) Class() string {
-	if c.Permanent() {
+func (c Category) Class() string { return class(c.Permanent()) }
+
+func class(permanent bool) string {
+	if permanent {
 		return "permanent"
 	}
 	return "transient"

@@ -39,9 +39,19 @@ var (
 	silent = status{421, smtp.EnhancedCode{4, 4, 2}}
 )
 
-// statusOf is the only place that turns a category into a reply code. It has
-// no default: a new category does not pass the linter until it has a reply.
-func statusOf(c providers.Category) status {
+// statusOf is the status of a refusal: that of its category, unless it is to be
+// answered as if it were transient.
+func statusOf(err *providers.Error) status {
+	status := statusOfCategory(err.Category)
+	if err.Temporary && err.Category.Permanent() {
+		status.code, status.enhanced[0] = 451, 4
+	}
+	return status
+}
+
+// statusOfCategory is the only place that turns a category into a reply code. It
+// has no default: a new category does not pass the linter until it has a reply.
+func statusOfCategory(c providers.Category) status {
 	switch c {
 	case providers.Authentication:
 		return status{554, smtp.EnhancedCode{5, 7, 0}}
@@ -99,7 +109,7 @@ func replyError(err *providers.Error, id string) reply {
 	if words == "" {
 		words = noReason
 	}
-	return reply{statusOf(err.Category), string(err.Category) + ": " + words, id}
+	return reply{statusOf(err), string(err.Category) + ": " + words, id}
 }
 
 // replyOutcome is the one reply to all recipients in o.
@@ -120,7 +130,7 @@ func deciding(o providers.Outcome) *providers.Error {
 	for _, result := range o {
 		switch {
 		case result.Err == nil:
-		case !result.Err.Category.Permanent():
+		case !result.Err.Permanent():
 			return result.Err
 		case first == nil:
 			first = result.Err

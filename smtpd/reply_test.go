@@ -2,6 +2,7 @@ package smtpd_test
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -39,35 +40,61 @@ var replies = map[providers.Category]string{
 	providers.Busy:               "421 4.3.2",
 }
 
-// Every category has the reply of the contract, after the data and at RCPT.
+// Every category has the reply of the contract, after the data, at RCPT and over
+// LMTP; where it is to be temporary, 451 with its own enhanced code.
 func TestReplyToCategory(t *testing.T) {
-	s := start(t, nil)
+	s := start(t, func(cfg *smtpd.Config) {
+		cfg.Listeners = append(cfg.Listeners, smtpd.Listener{Address: "127.0.0.1:0", Protocol: "lmtp"})
+	})
 	if len(replies) != len(providers.Categories()) {
 		t.Errorf("%d replies for %d categories", len(replies), len(providers.Categories()))
 	}
 	for _, category := range providers.Categories() {
 		t.Run(string(category), func(t *testing.T) {
-			refusal := &providers.Error{Category: category, Message: "their words"}
-			want := regexp.MustCompile(`^` + regexp.QuoteMeta(replies[category]+" "+string(category)) + `: their words id=[0-9A-Z]{26}$`)
-
-			s.outcome = func(_ context.Context, m *translate.Message) providers.Outcome {
-				return providers.Fail(m.Envelope.Recipients, providers.Refused, refusal)
+			s.expectRefusal(t, providers.Error{Category: category, Message: "their words"}, replies[category])
+			want := replies[category]
+			if category.Permanent() {
+				want = "451 4" + strings.TrimPrefix(want[len("550 "):], "5")
 			}
-			c := s.dial(t, 0).greet().begin()
-			c.send(text + ".\r\n")
-			if got, err := c.reply(); err != nil || !want.MatchString(got) {
-				t.Errorf("after the data: got %q and %v, want %s", got, err, want)
-			}
-
-			s.recipient = func(string) *providers.Error { return refusal }
-			defer func() { s.recipient = nil }()
-			c.send("MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.com>\r\n")
-			c.expect("250 *")
-			if got, err := c.reply(); err != nil || !want.MatchString(got) {
-				t.Errorf("at RCPT: got %q and %v, want %s", got, err, want)
-			}
+			s.expectRefusal(t, providers.Error{Category: category, Message: "their words", Temporary: true}, want)
 		})
 	}
+}
+
+// expectRefusal wants that code and enhanced code wherever a refusal is told,
+// and the class of the code in the log.
+func (s *server) expectRefusal(t *testing.T, refusal providers.Error, want string) {
+	t.Helper()
+	class := map[byte]string{'4': "transient", '5': "permanent"}[want[0]]
+	expect := func(c *client, prefix string) {
+		t.Helper()
+		words := fmt.Sprintf("%s %s%s: their words id=", want, prefix, refusal.Category)
+		got, err := c.reply()
+		id, found := strings.CutPrefix(got, words)
+		if err != nil || !found || len(id) != 26 {
+			t.Errorf("got %q and %v, want %s and 26 more", got, err, words)
+		}
+		line := fmt.Sprintf("*message_id=%s *class=%s*", id, class)
+		if logs := s.logs.String(); !matches(line, logs[strings.LastIndex(logs, "message_id="):]) {
+			t.Errorf("the log does not end with %s:\n%s", line, logs)
+		}
+	}
+	s.outcome = func(_ context.Context, m *translate.Message) providers.Outcome {
+		return providers.Fail(m.Envelope.Recipients, providers.Refused, &refusal)
+	}
+	c := s.dial(t, 0).greet().begin()
+	c.send(text + ".\r\n")
+	expect(c, "")
+
+	lmtp := s.dial(t, 1)
+	lmtp.talk("S: 220 *\nC: LHLO a\nS: 250-*")
+	lmtp.begin().send(text + ".\r\n")
+	expect(lmtp, "<to@example.com> ")
+
+	s.recipient = func(string) *providers.Error { return &refusal }
+	defer func() { s.recipient = nil }()
+	c.talk("C: MAIL FROM:<a@example.com>\nS: 250 *\nC: RCPT TO:<b@example.com>")
+	expect(c, "")
 }
 
 // One reply stands for all recipients, whatever became of each.
@@ -77,6 +104,11 @@ func TestReplyToOutcome(t *testing.T) {
 	}
 	refused := func(category providers.Category) providers.Result {
 		return providers.Result{State: providers.Refused, Err: &providers.Error{Category: category, Message: "no"}}
+	}
+	temporary := func(category providers.Category) providers.Result {
+		result := refused(category)
+		result.Err.Temporary = true
+		return result
 	}
 	for _, tt := range []struct {
 		name    string
@@ -93,6 +125,10 @@ func TestReplyToOutcome(t *testing.T) {
 		{"transient first", providers.Outcome{refused(providers.RateLimit), refused(providers.NetworkError)}, "451 4.4.5 rate_limit: no id=*"},
 		{"transient later", providers.Outcome{refused(providers.InvalidRecipient), refused(providers.NetworkError)}, "451 4.4.1 network_error: no id=*"},
 		{"all permanent", providers.Outcome{refused(providers.InvalidRecipient), refused(providers.ContentRejected)}, "550 5.1.1 invalid_recipient: no id=*"},
+		{"all permanent, the other way round", providers.Outcome{refused(providers.ContentRejected), refused(providers.InvalidRecipient)}, "554 5.7.1 content_rejected: no id=*"},
+		{"transient between permanent ones", providers.Outcome{refused(providers.InvalidRecipient), refused(providers.QuotaExceeded), refused(providers.ContentRejected)}, "452 4.3.1 quota_exceeded: no id=*"},
+		{"temporary later", providers.Outcome{refused(providers.InvalidRecipient), temporary(providers.ContentRejected)}, "451 4.7.1 content_rejected: no id=*"},
+		{"temporary before transient", providers.Outcome{temporary(providers.ContentRejected), refused(providers.NetworkError)}, "451 4.7.1 content_rejected: no id=*"},
 
 		// Nobody knows: never a success.
 		{"ambiguous", providers.Outcome{{State: providers.Ambiguous, Err: &providers.Error{Category: providers.ServiceUnavailable}}}, "451 4.3.0 service_unavailable: no reason given id=*"},

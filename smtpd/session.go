@@ -92,7 +92,7 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 
 // refused answers a refusal at MAIL or RCPT.
 func (s *session) refused(refusal *providers.Error, id string) error {
-	s.logRefused(id, statusOf(refusal.Category), refusal)
+	s.logRefused(id, statusOf(refusal), refusal)
 	return replyError(refusal, id).smtp(0)
 }
 
@@ -111,7 +111,7 @@ func (s *session) logRefused(id string, status status, err error) {
 	}
 	if refusal, ok := errors.AsType[*providers.Error](err); ok {
 		level = refusal.Category.Level()
-		attrs = append(attrs, slog.String("category", string(refusal.Category)), slog.String("class", refusal.Category.Class()))
+		attrs = append(attrs, slog.String("category", string(refusal.Category)), slog.String("class", refusal.Class()))
 	} else {
 		attrs = append(attrs, slog.Any("err", err))
 	}
@@ -278,8 +278,8 @@ func (s *session) record(tx *transaction, outcome providers.Outcome) {
 		slog.String("provider", outcome.Providers()),
 	)
 	if refusal := deciding(outcome); refusal != nil {
-		status, level = statusOf(refusal.Category), refusal.Category.Level()
-		attrs = append(attrs, slog.String("category", string(refusal.Category)), slog.String("class", refusal.Category.Class()))
+		status, level = statusOf(refusal), refusal.Category.Level()
+		attrs = append(attrs, slog.String("category", string(refusal.Category)), slog.String("class", refusal.Class()))
 		if refusal.Cause != nil && refusal.Category == providers.LocalFailure {
 			attrs = append(attrs, slog.Any("err", refusal.Cause))
 		}
