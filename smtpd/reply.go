@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"unicode"
@@ -126,20 +127,16 @@ func deciding(o providers.Outcome) *providers.Error {
 	if o.Accepted() > 0 {
 		return nil
 	}
+	unknown := &providers.Error{Category: providers.Unknown} // where nobody gave a word
 	var first *providers.Error
 	for _, result := range o {
-		switch {
-		case result.Err == nil:
-		case !result.Err.Permanent():
-			return result.Err
-		case first == nil:
-			first = result.Err
+		refusal := cmp.Or(result.Err, unknown)
+		if !refusal.Permanent() {
+			return refusal
 		}
+		first = cmp.Or(first, refusal)
 	}
-	if first == nil {
-		return &providers.Error{Category: providers.Unknown}
-	}
-	return first
+	return cmp.Or(first, unknown)
 }
 
 // smtp gives the reply in go-smtp's own type, never wrapped: go-smtp asserts it

@@ -133,6 +133,7 @@ func TestReplyToOutcome(t *testing.T) {
 		// Nobody knows: never a success.
 		{"ambiguous", providers.Outcome{{State: providers.Ambiguous, Err: &providers.Error{Category: providers.ServiceUnavailable}}}, "451 4.3.0 service_unavailable: no reason given id=*"},
 		{"ambiguous without a word", providers.Outcome{{}}, "451 4.0.0 unknown: no reason given id=*"},
+		{"ambiguous without a word after a refusal", providers.Outcome{refused(providers.InvalidRecipient), {}}, "451 4.0.0 unknown: no reason given id=*"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := &delivery{outcome: func(context.Context, *translate.Message) providers.Outcome { return tt.outcome }}
