@@ -59,6 +59,7 @@ var (
 type conn struct {
 	net.Conn
 
+	socket   socket // beneath it
 	timeouts timeouts
 	blocks   *sync.Pool // of *[blockSize]byte
 	starttls bool       // STARTTLS is offered
@@ -102,7 +103,7 @@ type timeouts struct {
 }
 
 func newConn(socket net.Conn, t timeouts, blocks *sync.Pool) *conn {
-	return &conn{Conn: socket, timeouts: t, blocks: blocks, closed: make(chan struct{})}
+	return &conn{Conn: socket, socket: socketOf(socket), timeouts: t, blocks: blocks, closed: make(chan struct{})}
 }
 
 // SetReadDeadline is go-smtp's sign that it now waits for a command line. It

@@ -195,6 +195,9 @@ func TestShutdownTimeout(t *testing.T) {
 	bubble(t, d, nil, func(s *server, dial func() *client) {
 		delivering := dial().greet().begin()
 		delivering.send(text + ".\r\n")
+		synctest.Wait()
+		unheard := dial().greet().begin() // does not take its reply
+		unheard.send(text + ".\r\n")
 		uploading := dial().greet().begin()
 		uploading.send(text)
 		waiting := dial().greet()
@@ -217,7 +220,12 @@ func TestShutdownTimeout(t *testing.T) {
 		if logs := s.logs.String(); !matches("*"+line+"*"+line+"*", logs) || strings.Count(logs, "mail refused") != 2 {
 			s.t.Errorf("want two lines of mails that broke off in\n%s", logs)
 		}
-		for _, c := range []*client{delivering, uploading, waiting, deaf} {
+		for i, given := range []bool{true, false} {
+			if told := s.told(s.got()[i]); len(told) != 1 || told[0] != given {
+				s.t.Errorf("of reply %d was told %v, want %v", i+1, told, given)
+			}
+		}
+		for _, c := range []*client{delivering, unheard, uploading, waiting, deaf} {
 			c.Close()
 		}
 	})

@@ -14,8 +14,11 @@ var ReadMail = readMail
 // the whole server in a bubble where time is not real.
 func (s *Server) UseSocket(socket net.Listener) { s.listeners[0].socket = socket }
 
-// SetPause replaces how a failed login waits.
+// SetPause replaces how a failed login and a second look wait.
 func (s *Server) SetPause(pause func(context.Context, time.Duration)) { s.pause = pause }
+
+// SetShutdownTimeout replaces how long open transactions may go on.
+func (s *Server) SetShutdownTimeout(d time.Duration) { s.options.ShutdownTimeout = d }
 
 // Throttle counts failed logins.
 type Throttle struct{ *throttle }

@@ -50,8 +50,9 @@ type delivery struct {
 	recipient func(address string) *providers.Error
 	outcome   func(ctx context.Context, m *translate.Message) providers.Outcome
 
-	mu    sync.Mutex
-	mails []mail
+	mu      sync.Mutex
+	mails   []mail
+	replied map[string][]bool // what was told of the replies, by bridge id
 }
 
 func (d *delivery) Recipient(_ context.Context, _ translate.Envelope, address string) *providers.Error {
@@ -81,6 +82,35 @@ func (d *delivery) Deliver(ctx context.Context, m *translate.Message) providers.
 		return d.outcome(ctx, m)
 	}
 	return take(m.Envelope.Recipients)
+}
+
+func (d *delivery) Replied(id string, given bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.replied == nil {
+		d.replied = make(map[string][]bool)
+	}
+	d.replied[id] = append(d.replied[id], given)
+}
+
+// told is what was told of the reply to a mail.
+func (d *delivery) told(m mail) []bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.replied[m.Envelope.BridgeID]
+}
+
+// checkTold wants one word on the reply to each mail, and to nothing else.
+func (d *delivery) checkTold(t *testing.T) {
+	t.Helper()
+	for _, m := range d.got() {
+		if told := d.told(m); len(told) != 1 {
+			t.Errorf("of the reply to %s was told %v, want one word", m.Envelope.BridgeID, told)
+		}
+	}
+	if got, want := len(d.replied), len(d.got()); got != want {
+		t.Errorf("was told of the replies to %d mails, got %d", got, want)
+	}
 }
 
 // take is the outcome in which the provider "esp" took everything.
@@ -172,6 +202,7 @@ func (s *server) serve() {
 		if err := <-s.done; err != nil {
 			s.t.Error("Run:", err)
 		}
+		s.checkTold(s.t)
 		if s.t.Failed() {
 			s.t.Log(s.logs.String())
 		}

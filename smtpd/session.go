@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ type session struct {
 	peer     peer
 	secure   bool
 	user     string
+	looks    sync.WaitGroup // the second looks that are to come
 
 	// open is the transaction, nil between two. Data may find another one than
 	// its own when BDAT is given up; it then touches nothing that changes.
@@ -44,6 +46,8 @@ type transaction struct {
 	given    []given
 	index    map[string]int // by lower-cased address, where it is in the envelope
 	size     int64          // in octets, once the mail is kept
+	progress progress
+	before   ending // of the client's side, before the reply
 }
 
 // given is one RCPT that was taken: its address as go-smtp knows it, and where
@@ -242,7 +246,13 @@ func (s *session) deliver(spool *translate.Spool, tx *transaction) (providers.Ou
 		return nil, errors.Join(err, spool.Close())
 	}
 	_ = s.conn.flush() // the client hears of all before: the answer to this may be long in coming
-	return s.server.options.Delivery.Deliver(s.ctx, message), nil
+	tx.progress = handed
+	outcome := s.server.options.Delivery.Deliver(s.ctx, message)
+	tx.progress = delivered
+	if s.server.witness != nil {
+		tx.before = s.conn.socket.look()
+	}
+	return outcome, nil
 }
 
 // refusalOf classifies what kept a mail from being handed over.
@@ -305,14 +315,18 @@ func (s *session) log(level slog.Level, msg string, attrs []slog.Attr) {
 // when go-smtp calls this.
 func (s *session) Reset() {
 	s.brokenOff()
-	s.open.Store(nil)
+	tx := s.open.Swap(nil)
 	s.conn.finish()
-	_ = s.conn.flush() // the next read fails, too
+	err := s.conn.flush() // the next read fails, too
+	s.replied(tx, err == nil)
 }
 
-// Logout implements [smtp.Session].
+// Logout implements [smtp.Session]. A mail that is still open got no reply.
 func (s *session) Logout() error {
 	s.brokenOff()
+	s.replied(s.open.Load(), false)
+	_ = s.conn.flush() // the last words do not wait for a look
+	s.looks.Wait()
 	s.cancel()
 	return nil
 }

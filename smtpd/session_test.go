@@ -543,6 +543,9 @@ func TestPanic(t *testing.T) {
 			if err := s.wait(); err != nil {
 				t.Error(err)
 			}
+			if told := s.told(s.got()[0]); len(told) != 1 || told[0] {
+				t.Errorf("told %v, want that no reply was given", told)
+			}
 			if logs := s.logs.String(); !strings.Contains(logs, "smtp session panicked") || !strings.Contains(logs, "a bug") {
 				t.Errorf("no word of it in %s", logs)
 			}

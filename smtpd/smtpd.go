@@ -39,6 +39,21 @@ type Delivery interface {
 	Deliver(ctx context.Context, m *translate.Message) providers.Outcome
 }
 
+// WitnessDelivery is a [Delivery] that is also told of replies, so that it can
+// tell a repeat from a second mail. It is found by assertion.
+type WitnessDelivery interface {
+	Delivery
+	// Replied is told once for each message that was handed to Deliver, after its
+	// reply was written or could not be, and before Run returns. Given means that
+	// the client was there to read it: it had not closed its side before, or, where
+	// it had, the connection shows no reset 50 ms after. Over LMTP the reply is all
+	// replies to the message. Where the system is not Linux, given means that the
+	// reply was written.
+	//
+	// It must not block, and may be called while other methods are.
+	Replied(id string, given bool)
+}
+
 // Options are what a Server needs besides its configuration.
 type Options struct {
 	Delivery Delivery
@@ -53,7 +68,8 @@ type Options struct {
 // Server serves all listeners of a configuration.
 type Server struct {
 	options     Options
-	pause       func(context.Context, time.Duration) // how a failed login waits
+	witness     WitnessDelivery                      // nil where Delivery is none
+	pause       func(context.Context, time.Duration) // how a failed login waits, and a second look
 	listeners   []*listener
 	settings    atomic.Pointer[settings]
 	certificate certificate
@@ -81,6 +97,7 @@ func New(c Config, o Options) (*Server, error) {
 		perIP:    make(map[netip.Addr]int),
 		conns:    make(map[*conn]struct{}),
 	}
+	s.witness, _ = o.Delivery.(WitnessDelivery)
 	set, err := newSettings(c)
 	if err != nil {
 		return nil, err
