@@ -88,14 +88,20 @@ var layers = []layer{
 		because: "the pages show what is, through the types of those who know it, and change nothing",
 	},
 	{
+		pkg:     "internal/alerts",
+		may:     []string{"providers"},
+		because: "who tells of failures must not be able to cause one: it sees errors, nothing else",
+	},
+	{
 		pkg:     "internal/load",
 		because: "the bridge under load is a process: what the tests measure must not share their memory",
 	},
 	{
 		pkg: "internal/app",
 		may: []string{
-			"internal/admin", "internal/store", "providers", "providers/delivery",
-			"providers/httpapi", "providers/sandbox", "providers/sendgrid", "smtpd", "translate",
+			"internal/admin", "internal/alerts", "internal/store", "providers", "providers/delivery",
+			"providers/httpapi", "providers/mailgun", "providers/postmark", "providers/sandbox", "providers/sendgrid",
+			"providers/ses", "providers/smtp2go", "smtpd", "translate",
 		},
 		because: "the wiring knows all but the commands, and is the only place that lists the provider types",
 	},

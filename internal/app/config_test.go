@@ -15,8 +15,13 @@ import (
 
 	"smtpbridge/internal/app"
 	"smtpbridge/internal/config"
+	"smtpbridge/providers/delivery"
+	"smtpbridge/providers/mailgun"
+	"smtpbridge/providers/postmark"
 	"smtpbridge/providers/sandbox"
 	"smtpbridge/providers/sendgrid"
+	"smtpbridge/providers/ses"
+	"smtpbridge/providers/smtp2go"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected errors of testdata/wrong")
@@ -103,11 +108,11 @@ func TestExampleCommentsAreKeys(t *testing.T) {
 	for _, p := range problems {
 		keys = append(keys, p.Key)
 	}
-	if diff := cmp.Diff([]string{"smtp.tls.cert_file", "smtp.user[0].password", "provider[1].api_key"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{"smtp.tls.cert_file", "smtp.user[0].password", "provider[1].api_key", "provider[2].api_key", "provider[4].api_key", "provider[5].api_key"}, keys); diff != "" {
 		t.Errorf("%v\n-want +got:\n%s", err, diff)
 	}
-	if len(c.SMTP.Users) != 1 || len(c.Providers) != 2 {
-		t.Errorf("got %d users and %d providers, want 1 and 2", len(c.SMTP.Users), len(c.Providers))
+	if len(c.SMTP.Users) != 1 || len(c.Providers) != 6 {
+		t.Errorf("got %d users and %d providers, want 1 and 6", len(c.SMTP.Users), len(c.Providers))
 	}
 }
 
@@ -117,7 +122,9 @@ func TestExampleHasEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, of := range []any{app.Config{}, sandbox.Config{}, sendgrid.Config{}} {
+	for _, of := range []any{
+		app.Config{}, delivery.AccountConfig{}, mailgun.Config{}, postmark.Config{}, sandbox.Config{}, sendgrid.Config{}, ses.Config{}, smtp2go.Config{},
+	} {
 		for _, key := range keys(reflect.TypeOf(of)) {
 			written := regexp.MustCompile(`(?m)^(# )?(` + key + ` = |\[+([a-z]+\.)?` + key + `\])`)
 			if !written.Match(example) {
