@@ -300,7 +300,7 @@ func (b *builder) decode(s *segment, label string) error {
 }
 
 // unwrapped undoes the transfer encoding of octets in memory.
-func (s *segment) unwrapped(octets []byte) ([]byte, error) {
+func (s segment) unwrapped(octets []byte) ([]byte, error) {
 	switch s.encoding {
 	case inQuotedPrintable:
 		octets, _, err := transform.Append(quotedPrintable{}, make([]byte, 0, len(octets)), octets)

@@ -68,7 +68,7 @@ func start(t *testing.T, status int) *harness {
 		Now: func() time.Time { return h.now },
 	})
 	h.Replace(c, []string{"mail", "other"})
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // it ends in the clean-up
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
 	t.Cleanup(func() {

@@ -56,8 +56,8 @@ func New(c Config, keep Keeper) *Provider { return &Provider{name: c.Name, keep:
 // Name is the configured name.
 func (p *Provider) Name() string { return p.name }
 
-// Simulates: its 250 means that nobody has the mail. Beside providers that send it
-// stands in for none of them.
+// Simulates says that its 250 means that nobody has the mail: beside providers that
+// send, it stands in for none of them.
 func (p *Provider) Simulates() bool { return true }
 
 // Capabilities are all there are: what a real provider would lose is not for
