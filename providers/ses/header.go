@@ -141,11 +141,18 @@ func isAddressField(name string) bool {
 	return false
 }
 
-// isList: addresses or groups as RFC 5322, 3.4, has them, perhaps none.
+// isList: addresses or groups as RFC 5322, 3.4, has them, perhaps none, and nothing
+// that a reader to the letter takes for an address that SES refuses.
 func isList(value string) bool {
 	words := &mime.WordDecoder{CharsetReader: func(_ string, r io.Reader) (io.Reader, error) { return r, nil }}
-	_, err := (&mail.AddressParser{WordDecoder: words}).ParseList(value)
-	return err == nil || strings.TrimSpace(value) == "" || isEmptyGroup(value)
+	list, err := (&mail.AddressParser{WordDecoder: words}).ParseList(value)
+	if err != nil {
+		return strings.TrimSpace(value) == "" || isEmptyGroup(value)
+	}
+	return !slices.ContainsFunc(list, func(a *mail.Address) bool {
+		quoted := (&mail.Address{Address: a.Address}).String() // <local@domain>, the local part in quotes where it must be
+		return !isAddress(strings.TrimSuffix(strings.TrimPrefix(quoted, "<"), ">"))
+	})
 }
 
 // isEmptyGroup: "undisclosed-recipients:;", which net/mail takes for an error.
