@@ -229,6 +229,12 @@ func (q *qpEncoder) Reset() { *q = qpEncoder{} }
 // Transform implements [transform.Transformer].
 func (q *qpEncoder) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
 	for nSrc < len(src) {
+		run := plainRun(src[nSrc:], min(maxEncodedLine-1-q.column, len(dst)-nDst))
+		n := copy(dst[nDst:], src[nSrc:nSrc+run])
+		nDst, nSrc, q.column = nDst+n, nSrc+n, q.column+n
+		if nSrc == len(src) {
+			break
+		}
 		out, n, err := qpToken(src[nSrc:], atEOF)
 		if err != nil {
 			return nDst, nSrc, err
@@ -249,6 +255,21 @@ func (q *qpEncoder) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err 
 		}
 	}
 	return nDst, nSrc, nil
+}
+
+// plainRun is how many octets src begins with, limit at most, that stand for
+// themselves whatever follows.
+func plainRun(src []byte, limit int) int {
+	n := 0
+	for n < limit && n < len(src) {
+		b := src[n]
+		if b == ' ' && n+1 < len(src) && src[n+1] > ' ' || b > ' ' && b <= '~' && b != '=' {
+			n++
+			continue
+		}
+		break
+	}
+	return n
 }
 
 // qpToken encodes what src begins with: a line end or one octet.

@@ -14,10 +14,10 @@ import (
 // apiKey is what the bridge shows the provider.
 const apiKey = "SG.load"
 
-// configure writes a configuration with SendGrid at the given URL, all else but
+// configure writes a configuration with a provider at the given URL, all else but
 // the addresses as it is by default: only that every mail is one request, whatever
 // became of those before.
-func configure(tb testing.TB, provider, smtp, webhook, admin string) string {
+func configure(tb testing.TB, table, provider, smtp, webhook, admin string) string {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "config.toml")
 	text := fmt.Sprintf(`data_dir = "data"
@@ -27,13 +27,12 @@ address = %q
 webhook_address = %q
 admin_address = %q
 [[provider]]
-type = "sendgrid"
-api_key = %q
+%s
 base_url = %q
 failure_threshold = 1000000
 [delivery]
 max_attempts = 1
-`, smtp, webhook, admin, apiKey, provider)
+`, smtp, webhook, admin, table, provider)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
@@ -45,7 +44,7 @@ max_attempts = 1
 func startApp(t *testing.T, provider string) string {
 	t.Helper()
 	const anyPort = "127.0.0.1:0"
-	config, err := app.Load(configure(t, provider, anyPort, anyPort, anyPort), os.LookupEnv)
+	config, err := app.Load(configure(t, `type = "sendgrid"`+"\napi_key = \""+apiKey+`"`, provider, anyPort, anyPort, anyPort), os.LookupEnv)
 	if err != nil {
 		t.Fatal(err)
 	}

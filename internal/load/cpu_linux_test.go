@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -30,8 +31,8 @@ func BenchmarkCPU(b *testing.B) {
 
 func benchmarkCPU(b *testing.B, binary string, j job, bar float64) {
 	b.Helper()
-	sink := newSink(b, 0)
-	bridge, bare := startBridge(b, binary, sink), startBare(b, sink)
+	sink := newSink(b, 0, http.StatusAccepted, "")
+	bridge, bare := startBridge(b, binary, heavyProviders[0].table, sink), startBare(b, sink)
 	for _, p := range []process{bridge, bare} { // warm: pools, connections, page tables
 		cost(b, p, job{mail: j.mail, count: concurrency * 4, dialled: j.dialled})
 	}

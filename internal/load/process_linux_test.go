@@ -25,12 +25,12 @@ type process struct {
 	pid     int
 }
 
-// startBridge runs a built bridge with SendGrid at the given URL, all else as
+// startBridge runs a built bridge with a provider at the given URL, all else as
 // it is by default, until the benchmark ends.
-func startBridge(b *testing.B, binary, provider string) process {
+func startBridge(b *testing.B, binary, table, provider string) process {
 	b.Helper()
 	address := freeAddress(b)
-	config := configure(b, provider, address, freeAddress(b), freeAddress(b))
+	config := configure(b, table, provider, address, freeAddress(b), freeAddress(b))
 	output, err := os.Create(config + ".log")
 	if err != nil {
 		b.Fatal(err)

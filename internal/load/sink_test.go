@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// newSink is a provider that reads everything and takes it. It reads no body
+// newSink is a provider that reads everything and takes it, in these words. It reads no body
 // before together requests have come, so that so many mails are in flight at
 // once.
-func newSink(tb testing.TB, together int) string {
+func newSink(tb testing.TB, together, status int, answer string) string {
 	tb.Helper()
 	var waiting sync.WaitGroup
 	waiting.Add(together)
@@ -29,7 +29,9 @@ func newSink(tb testing.TB, together int) string {
 			return
 		}
 		w.Header().Set("X-Message-Id", "XmSgId22chars_________")
-		w.WriteHeader(http.StatusAccepted)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
 	}))
 	tb.Cleanup(server.Close)
 	return server.URL
