@@ -19,7 +19,7 @@ type Verdict struct {
 	Losses  []string
 	Refusal *providers.Error
 
-	candidate candidate
+	candidate *candidate
 }
 
 // Verdicts asks the providers of each group of recipients, without sending: those
@@ -74,7 +74,7 @@ func (r *route) verdicts(m *translate.Message, now time.Time) []Verdict {
 	return verdicts
 }
 
-func (c candidate) verdict(m *translate.Message, now time.Time) Verdict {
+func (c *candidate) verdict(m *translate.Message, now time.Time) Verdict {
 	v := Verdict{Provider: c.Name(), candidate: c}
 	if v.Message, v.Refusal = c.config.authored(m); v.Refusal == nil {
 		v.Losses, v.Refusal = providers.Check(c.Capabilities(), v.Message, now)

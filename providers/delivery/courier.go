@@ -15,7 +15,7 @@ import (
 type courier struct {
 	*transaction
 
-	to      candidate
+	to      *candidate
 	message *translate.Message // as this provider is given it
 	// redirected: the message has recipients of its own, whose fate is everybody's.
 	redirected bool

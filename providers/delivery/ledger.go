@@ -26,16 +26,19 @@ type ledger struct {
 	closedAt time.Time
 }
 
+// errNoTime is what is known of a recipient before anybody was asked.
+var errNoTime = &providers.Error{
+	Category: providers.LocalFailure, Message: "nothing was sent: there was no time left",
+}
+
 // newLedger: nobody was sent to yet.
 func newLedger(recipients []string) *ledger {
 	return &ledger{
-		closing: make(chan struct{}),
-		outcome: providers.Fail(recipients, providers.Refused, &providers.Error{
-			Category: providers.LocalFailure, Message: "nothing was sent: there was no time left",
-		}),
+		closing:  make(chan struct{}),
+		outcome:  providers.Fail(recipients, providers.Refused, errNoTime),
 		asked:    make([]bool, len(recipients)),
 		flying:   make([]string, len(recipients)),
-		attempts: []Attempt{},
+		attempts: make([]Attempt, 0, 1), // the usual number
 	}
 }
 

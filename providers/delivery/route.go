@@ -13,13 +13,13 @@ import (
 type route struct {
 	config     RouteConfig
 	strategy   string
-	candidates []candidate
+	candidates []*candidate
 	wheel      wheel
 }
 
 // newRoutes gives the routes of the configuration, and behind them one for what
 // none fits: all providers.
-func newRoutes(configured []RouteConfig, strategy string, candidates []candidate) []*route {
+func newRoutes(configured []RouteConfig, strategy string, candidates []*candidate) []*route {
 	routes := make([]*route, 0, len(configured)+1)
 	for _, c := range configured {
 		r := &route{config: c, strategy: strategy, candidates: candidates}
@@ -27,7 +27,7 @@ func newRoutes(configured []RouteConfig, strategy string, candidates []candidate
 			r.strategy = c.Strategy
 		}
 		if len(c.Providers) > 0 {
-			r.candidates = slices.DeleteFunc(slices.Clone(candidates), func(c candidate) bool {
+			r.candidates = slices.DeleteFunc(slices.Clone(candidates), func(c *candidate) bool {
 				return !slices.Contains(r.config.Providers, c.Name())
 			})
 		}
@@ -42,8 +42,8 @@ func newRoutes(configured []RouteConfig, strategy string, candidates []candidate
 
 // withoutStandIns leaves the sandboxes out where somebody sends: mail that fails
 // over to one, or is ordered there, would be answered 250 and be gone.
-func withoutStandIns(candidates []candidate) []candidate {
-	sending := slices.DeleteFunc(slices.Clone(candidates), candidate.simulates)
+func withoutStandIns(candidates []*candidate) []*candidate {
+	sending := slices.DeleteFunc(slices.Clone(candidates), (*candidate).simulates)
 	if len(sending) == 0 {
 		return candidates
 	}
@@ -118,5 +118,5 @@ func (s *setup) only(name string) (*route, *providers.Error) {
 			Message:  fmt.Sprintf("X-Bridge-Provider: %.40q is none of the providers %s", name, s.names()),
 		}
 	}
-	return &route{candidates: []candidate{c}}, nil
+	return &route{candidates: []*candidate{c}}, nil
 }

@@ -22,7 +22,7 @@ type Settings struct {
 type setup struct {
 	Settings
 
-	candidates []candidate
+	candidates []*candidate
 	routes     []*route
 	guard      guard
 	temporary  map[providers.Category]bool
@@ -32,7 +32,7 @@ type setup struct {
 func (p *Pipeline) newSetup(s Settings, old *setup) *setup {
 	next := &setup{Settings: s, guard: guard{s.Guard}, temporary: make(map[providers.Category]bool)}
 	for _, a := range s.Accounts {
-		c := candidate{Provider: a.Provider, config: a.Config}
+		c := &candidate{Provider: a.Provider, config: a.Config}
 		if known, found := old.find(a.Name()); found {
 			c.health = known.health.under(a.Config)
 		} else {
@@ -64,21 +64,21 @@ type candidate struct {
 }
 
 // simulates: the provider sends nothing.
-func (c candidate) simulates() bool {
+func (c *candidate) simulates() bool {
 	s, ok := c.Provider.(interface{ Simulates() bool })
 	return ok && s.Simulates()
 }
 
-func (s *setup) find(name string) (candidate, bool) {
+func (s *setup) find(name string) (*candidate, bool) {
 	if s == nil {
-		return candidate{}, false
+		return nil, false
 	}
 	for _, c := range s.candidates {
 		if c.Name() == name {
 			return c, true
 		}
 	}
-	return candidate{}, false
+	return nil, false
 }
 
 func (s *setup) names() string {

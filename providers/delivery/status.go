@@ -54,7 +54,7 @@ var breakerNames = map[gobreaker.State]string{
 }
 
 // quota is what is left; nothing where it cannot be counted.
-func (p *Pipeline) quota(ctx context.Context, c candidate, now time.Time) Quota {
+func (p *Pipeline) quota(ctx context.Context, c *candidate, now time.Time) Quota {
 	limits := c.config.quotas()
 	if limits == (QuotaLimits{}) || p.quotas == nil {
 		return Quota{}
