@@ -2,6 +2,7 @@ package mailgun
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"smtpbridge/providers"
 	"smtpbridge/translate"
@@ -224,7 +227,21 @@ func readHeaderNames(value string) (string, bool) {
 	return strings.Join(names, ","), true
 }
 
+// readObject: a JSON object, in ASCII, for it becomes a header.
 func readObject(value string) (string, bool) {
 	var object map[string]json.RawMessage
-	return value, json.Unmarshal([]byte(value), &object) == nil && object != nil
+	if json.Unmarshal([]byte(value), &object) != nil || object == nil {
+		return "", false
+	}
+	var out strings.Builder
+	for _, r := range value { // beyond ASCII only strings may be
+		if r < utf8.RuneSelf {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.String(), true
 }

@@ -20,7 +20,7 @@ func TestOptions(t *testing.T) {
 		"X-Mailgun-Secondary-DKIM-Public: public.example.com/s1\nX-Mailgun-Sending-Ip: 192.0.2.1\nX-Mailgun-Sending-Ip-Pool: 5f3b\n" +
 		"X-Mailgun-Require-TLS: true\nX-Mailgun-Skip-Verification: NO\nX-Mailgun-Archive-To: https://example.com/archive?x=1\n" +
 		"X-Mailgun-Suppress-Headers: x-mailgun-tag\nX-Mailgun-Suppress-Headers: X-Mailgun-Sending-Ip, X-MAILGUN-TAG\n" +
-		"X-Mailgun-Template-Name: welcome\nX-Mailgun-Template-Version: v2\nX-Mailgun-Template-Variables: {\"name\": \"Ann\"}\n" +
+		"X-Mailgun-Template-Name: welcome\nX-Mailgun-Template-Version: v2\nX-Mailgun-Template-Variables: {\"name\": \"\xc3\x9c \xf0\x9f\x8e\x89\"}\n" +
 		"X-Mailgun-Campaign-Id: old\n"
 	want := map[string][]string{
 		"to": {"a@example.org"}, "v:bridge_id": {bridgeID},
@@ -29,7 +29,7 @@ func TestOptions(t *testing.T) {
 		"o:secondary-dkim-public": {"public.example.com/s1"}, "o:sending-ip": {"192.0.2.1"}, "o:sending-ip-pool": {"5f3b"},
 		"o:require-tls": {"true"}, "o:skip-verification": {"no"}, "o:archive-to": {"https://example.com/archive?x=1"},
 		"o:suppress-headers": {"X-Mailgun-Variables,x-mailgun-tag,X-Mailgun-Sending-Ip"}, "template": {"welcome"}, "t:version": {"v2"},
-		"h:X-Mailgun-Template-Variables": {`{"name": "Ann"}`},
+		"h:X-Mailgun-Template-Variables": {`{"name": "\u00dc \ud83c\udf89"}`},
 	}
 	if diff := cmp.Diff(want, render(t, newAdapter(), addressed+header+"\nx\n", "a@example.org").Fields); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
