@@ -173,8 +173,12 @@ func fold(name, value string) string {
 }
 
 // canLeave: a field as it stands in the mail, in lines of ASCII that begin with
-// a blank from the second on, and end in CRLF.
+// a blank from the second on, and end in CRLF. A blank before the colon is
+// obsolete (RFC 5322, 4.5.8), and a field of that name is none to strict readers.
 func canLeave(raw []byte) bool {
+	if colon := bytes.IndexByte(raw, ':'); colon > 0 && isBlank(raw[colon-1:]) {
+		return false
+	}
 	for first := true; ; first = false {
 		end := bytes.IndexByte(raw, '\n')
 		if end < 0 {

@@ -204,6 +204,8 @@ func TestOutgoingEncodesAnew(t *testing.T) {
 		{"8 bit subject", "Subject: Gr\u00fc\u00dfe\r\n\r\nx\r\n", []string{"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n"}},
 		{"8 bit name", "From: J\u00f6 <a@b.example>\r\n\r\nx\r\n", []string{"From: =?utf-8?q?J=C3=B6?= <a@b.example>\r\n"}},
 		{"two To", "To: a@b.example\r\nTo: c@b.example\r\n\r\nx\r\n", []string{"To: a@b.example, c@b.example\r\n\r\n"}},
+		// Who reads strictly finds no From in "From :" (RFC 5322, 4.5.8: obsolete).
+		{"a blank before the colon", "From\t : a@b.example\r\nX-A : 1\r\n  2\r\n\r\nx\r\n", []string{"From: a@b.example\r\nX-A: 1 2\r\n\r\n"}},
 		{"long field", "X-Long: " + long + "\r\n\r\nx\r\n", []string{"X-Long: =?utf-8?b?eHh4", "?=\r\n =?utf-8?b?eHh4"}},
 		{
 			"8 bit file name", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"\u00fc.png\"\r\n\r\nx\r\n--b--\r\n",
