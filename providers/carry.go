@@ -55,7 +55,7 @@ func Check(c Capabilities, m *translate.Message, now time.Time) (losses []string
 // once keeps the first of equal losses: a mail may have thousands.
 func once(losses []string) []string {
 	var kept []string
-	seen := make(map[string]bool, len(losses))
+	seen := make(map[string]bool)
 	for _, loss := range losses {
 		if !seen[loss] {
 			seen[loss] = true
@@ -190,7 +190,7 @@ func OptionLoss(o translate.Option) string {
 // rawLosses are those of the application's own bytes.
 func rawLosses(c Capabilities, m *translate.Message) []string {
 	losses := slices.Clone(m.RawFlaws)
-	seen := make(map[string]bool, len(m.Headers))
+	seen := make(map[string]bool)
 	for _, h := range m.Headers {
 		name := strings.ToLower(h.Name)
 		if seen[name] && slices.Contains(c.SingleHeaders, name) {

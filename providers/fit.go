@@ -36,7 +36,7 @@ func LeavesInline(c Capabilities, parts []translate.Part, i int) bool {
 
 // FitTags keeps the tags that the API takes, in order, each once.
 func FitTags(c Capabilities, tags []string) (kept []string, lost bool) {
-	seen := make(map[string]bool, len(tags))
+	seen := make(map[string]bool)
 	for _, tag := range tags {
 		switch {
 		case seen[tag]:
@@ -201,7 +201,7 @@ func FitReplyToField(c Capabilities, addresses []translate.Address) (value strin
 
 // FitReplyTo keeps the addresses that an API can be given, each once.
 func FitReplyTo(addresses []translate.Address) (kept []translate.Address, lost bool) {
-	seen := make(map[string]bool, len(addresses))
+	seen := make(map[string]bool)
 	for _, address := range addresses {
 		key := strings.ToLower(address.Email)
 		switch {
@@ -290,7 +290,7 @@ func FitFileName(c Capabilities, name string) (fit string, lost bool) {
 // OneLine puts a blank in the place of each control character, so that no
 // decoded word can add a line to a header.
 func OneLine(s string) string {
-	if !strings.ContainsFunc(s, isControl) {
+	if translate.IsPlain(s) {
 		return s
 	}
 	return strings.Map(func(r rune) rune {

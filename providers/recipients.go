@@ -57,7 +57,7 @@ type placed struct {
 // places lists the envelope recipients: those of To first, then those of Cc,
 // then the others.
 func places(m *translate.Message) []placed {
-	left := make(map[string]string, len(m.Envelope.Recipients))
+	left := make(map[string]string)
 	for _, recipient := range slices.Backward(m.Envelope.Recipients) {
 		left[strings.ToLower(recipient)] = recipient
 	}

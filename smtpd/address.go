@@ -44,8 +44,10 @@ func normalise(address string, command []byte) (string, error) {
 	if strings.ContainsFunc(local, unicode.IsControl) {
 		return "", errAddressControl
 	}
-	address = quoteLocal(local) + "@" + domain
-	if len(address) > maxAddress {
+	if local = quoteLocal(local); local == address[:at] && domain == address[at+1:] {
+		return address, nil
+	}
+	if address = local + "@" + domain; len(address) > maxAddress {
 		return "", errAddressLength
 	}
 	return address, nil

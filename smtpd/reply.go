@@ -11,6 +11,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"smtpbridge/providers"
+	"smtpbridge/translate"
 )
 
 // maxReplyLine is the longest reply line with its CRLF, in octets (RFC 5321, 4.5.3.1.5).
@@ -162,9 +163,9 @@ func (r reply) line() string {
 }
 
 // oneLine takes control characters out: a provider's words must not end the
-// reply and begin another. Nearly all words are ASCII without any.
+// reply and begin another.
 func oneLine(text string) string {
-	if isPrintable(text) {
+	if translate.IsPlain(text) {
 		return text
 	}
 	return strings.Map(func(r rune) rune {
@@ -175,20 +176,15 @@ func oneLine(text string) string {
 	}, strings.ToValidUTF8(text, "?"))
 }
 
-func isPrintable(text string) bool {
-	for i := range len(text) {
-		if text[i] < ' ' || text[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
 // appendTidy adds a line of go-smtp's, made fit to send: it may quote the client,
 // with all that the client wrote.
 func appendTidy(replies, line []byte) []byte {
-	text := oneLine(string(bytes.TrimSuffix(line, []byte("\r\n"))))
-	return append(append(replies, cut(text, maxReplyLine-len("\r\n"))...), "\r\n"...)
+	const most = maxReplyLine - len("\r\n")
+	line = bytes.TrimSuffix(line, []byte("\r\n"))
+	if len(line) > most || !translate.IsPlain(line) {
+		line = []byte(cut(oneLine(string(line)), most))
+	}
+	return append(append(replies, line...), "\r\n"...)
 }
 
 // cut shortens text to at most limit octets, on a rune border.

@@ -168,7 +168,7 @@ func normalEmail(email string) string {
 	if domain == "" {
 		return ""
 	}
-	if len(local)+len("@")+len(domain) == len(email) && isPlain(email) { // as it stands, nearly always
+	if len(local)+len("@")+len(domain) == len(email) && IsPlain(email) { // as it stands, nearly always
 		return email
 	}
 	return readable(local) + "@" + asciiDomain(readable(domain))

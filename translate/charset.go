@@ -195,13 +195,15 @@ func decodeWords(raw string) string {
 // readable is raw as UTF-8 without control characters; nearly always it is that
 // already, and ASCII.
 func readable(raw string) string {
-	if isPlain(raw) {
+	if IsPlain(raw) {
 		return raw
 	}
 	return strings.Map(printable, repair(raw))
 }
 
-func isPlain(text string) bool {
+// IsPlain reports whether text is ASCII without control characters. Nearly all
+// is, and then there is nothing to look for in it.
+func IsPlain[T string | []byte](text T) bool {
 	for i := range len(text) {
 		if text[i] < ' ' || text[i] > '~' {
 			return false

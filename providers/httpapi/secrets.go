@@ -31,7 +31,7 @@ func secretsIn(req *http.Request, plain ...http.Header) secrets {
 			continue
 		}
 		for _, value := range values {
-			found = append(append(found, value), strings.Fields(value)...)
+			found = slices.AppendSeq(append(found, value), strings.FieldsSeq(value))
 		}
 	}
 	if _, password, ok := req.BasicAuth(); ok {
