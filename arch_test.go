@@ -83,6 +83,11 @@ var layers = []layer{
 		because: "the store keeps the records of others and decides nothing",
 	},
 	{
+		pkg:     "internal/store/storetest",
+		may:     []string{"providers", "providers/delivery"},
+		because: "what every database must pass cannot know one of them",
+	},
+	{
 		pkg:     "internal/admin",
 		may:     []string{"internal/store", "providers", "providers/delivery"},
 		because: "the pages show what is, through the types of those who know it, and change nothing",

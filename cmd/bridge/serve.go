@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/signal"
@@ -35,7 +36,7 @@ func (s serve) Run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if err := bridge.Listen(ctx); err != nil {
-		return err
+		return errors.Join(err, bridge.Close())
 	}
 	s.greet(t, bridge.Addrs())
 

@@ -49,6 +49,7 @@ type App struct {
 
 	registry  *prometheus.Registry
 	ring      *store.Ring
+	store     *store.Store
 	transport *http.Transport
 	alerts    *alerts.Alerts
 	pipeline  *delivery.Pipeline
@@ -88,10 +89,17 @@ func New(c Config, o Options) (*App, error) {
 	a.current.Store(&c)
 	a.source.Store(&c.source)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	//nolint:forbidigo // nothing waits for a bridge that is not there yet
+	a.store, err = store.Open(context.Background(), c.Store, store.Options{DataDir: c.DataDir, Logger: a.logger})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what it did
+	}
 	a.alerts = alerts.New(c.Alerts, alerts.Options{Transport: a.transport, Logger: a.logger, Registerer: a.registry})
 	a.alerts.Replace(c.Alerts, c.names())
 	a.pipeline = delivery.New(c.settings(a.build(c.Providers)), delivery.Options{
 		Recorder:   a.ring,
+		Memory:     a.store,
+		Quotas:     a.store,
 		Escalator:  a.alerts,
 		Logger:     a.logger,
 		Registerer: a.registry,
@@ -104,7 +112,7 @@ func New(c Config, o Options) (*App, error) {
 		Registerer:      a.registry,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("building the SMTP server: %w", err)
+		return nil, errors.Join(fmt.Errorf("building the SMTP server: %w", err), a.Close())
 	}
 	a.web = []*web{
 		newWeb("http.admin_address", c.HTTP.AdminAddress, a.adminHandler(), a.logger),
@@ -117,7 +125,7 @@ func (a *App) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Messages:  a.ring,
 		Providers: a.providers,
-		Ready:     []admin.Check{{Name: "smtp", Run: a.phase.check}},
+		Ready:     []admin.Check{{Name: "smtp", Run: a.phase.check}, {Name: "store", Run: a.store.Check}},
 		Metrics:   a.registry,
 		Logger:    a.logger,
 		Now:       time.Now,
@@ -143,6 +151,11 @@ func (a *App) build(configured []Provider) []delivery.Account {
 		out[i] = delivery.Account{Provider: p.build(parts{transport: a.transport, keeper: a.ring}), Config: p.account}
 	}
 	return out
+}
+
+// Close lets go of what New has opened, where Run never was; Run does it itself.
+func (a *App) Close() error {
+	return a.store.Close(context.Background()) //nolint:forbidigo,wrapcheck // what was asked of it is done; it says what it did
 }
 
 // Listen binds every address, so that Addrs knows them and clients can connect.
@@ -174,7 +187,7 @@ func (a *App) Addrs() Addrs {
 func (a *App) Run(ctx context.Context) error {
 	if a.phase.get() == starting {
 		if err := a.Listen(ctx); err != nil {
-			return err
+			return errors.Join(err, a.Close())
 		}
 	}
 	serving, stop := context.WithCancel(ctx)
@@ -183,6 +196,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer hush()
 	var clients, pages, tellers errgroup.Group
 	tellers.Go(func() error { return a.alerts.Run(telling) })
+	tellers.Go(func() error { return a.store.Run(context.WithoutCancel(ctx)) })
 	for _, w := range a.web {
 		pages.Go(func() error { defer stop(); return w.serve() })
 	}
@@ -203,7 +217,7 @@ func (a *App) Run(ctx context.Context) error {
 		w.shutdown(rest)
 	}
 	hush()
-	err = errors.Join(err, pages.Wait(), tellers.Wait())
+	err = errors.Join(err, pages.Wait(), a.Close(), tellers.Wait())
 	a.transport.CloseIdleConnections()
 	a.logger.InfoContext(ctx, "bridge stopped")
 	return err

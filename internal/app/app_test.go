@@ -229,8 +229,12 @@ func TestDataDir(t *testing.T) {
 	dir := t.TempDir()
 	c := app.Default()
 	c.DataDir = filepath.Join(dir, "data")
-	if _, err := app.New(c, app.Options{Log: io.Discard}); err != nil {
+	a, err := app.New(c, app.Options{Log: io.Discard})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
 	}
 	info, err := os.Stat(filepath.Join(dir, "data", "spool"))
 	if err != nil || info.Mode().Perm() != 0o700 {

@@ -10,6 +10,7 @@ import (
 
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/config"
+	"smtpbridge/internal/store"
 	"smtpbridge/providers/delivery"
 	"smtpbridge/smtpd"
 )
@@ -21,7 +22,7 @@ type Config struct {
 	Log             Log             `toml:"log"`
 	SMTP            smtpd.Config    `toml:"smtp"`
 	HTTP            HTTP            `toml:"http"`
-	Store           Store           `toml:"store"`
+	Store           store.Config    `toml:"store"`
 	// Providers in the order of the file.
 	Providers []Provider             `toml:"provider"`
 	Delivery  delivery.Config        `toml:"delivery"`
@@ -43,14 +44,6 @@ type HTTP struct {
 	WebhookAddress string `toml:"webhook_address"`
 	AdminAddress   string `toml:"admin_address"`
 }
-
-// Store is the [store] table.
-type Store struct {
-	URL string `toml:"url"`
-}
-
-// memoryStore is the only store so far; it keeps nothing across a restart.
-const memoryStore = "memory:"
 
 // later are the keys of the configuration that this version does not honour.
 func later() []string {
@@ -80,7 +73,7 @@ func defaults() Config {
 		Log:             Log{Level: "info", Format: "json"},
 		SMTP:            smtpd.DefaultConfig(),
 		HTTP:            HTTP{WebhookAddress: "127.0.0.1:8080", AdminAddress: "127.0.0.1:9090"},
-		Store:           Store{URL: memoryStore},
+		Store:           store.DefaultConfig(),
 		Delivery:        delivery.DefaultConfig(),
 		Alerts:          alerts.DefaultConfig(),
 	}
@@ -134,7 +127,7 @@ func (c *Config) validate(report func(key, problem string)) {
 	c.Log.validate(below("log", report))
 	c.SMTP.Validate(below("smtp", report))
 	c.HTTP.validate(below("http", report))
-	c.Store.validate(below("store", report))
+	c.Store.Validate(below("store", report))
 	c.Delivery.Validate(below("delivery", report))
 	c.Guard.Validate(below("guard", report))
 	c.Alerts.Validate(below("alerts", report))
@@ -211,14 +204,4 @@ func isAddress(address string) bool {
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
 	return err == nil
-}
-
-func (s Store) validate(report func(key, problem string)) {
-	switch scheme, _, _ := strings.Cut(s.URL, ":"); {
-	case s.URL == memoryStore:
-	case s.URL == "", scheme == "sqlite", scheme == "postgres", scheme == "postgresql":
-		report("url", `SQLite and PostgreSQL are not yet supported by this version; write "memory:"`)
-	default: // it may hold a password
-		report("url", `is no store; write "memory:"`)
-	}
 }

@@ -1,7 +1,3 @@
-// Package store remembers what became of messages.
-//
-// For now it is a [Ring] in memory that keeps the last of them and nothing
-// across a restart.
 package store
 
 import (

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed sqlite
+var sqliteFiles embed.FS
+
+// How a file of SQLite is used.
+//
+// The log (WAL) with synchronous=NORMAL: a commit writes to the log and does not
+// wait for the disk. What was written is the kernel's, so it survives a kill of
+// the process; the loss of power may take the last commits, in order, and never
+// damages the file, which synchronous=OFF would risk. The disk is waited for
+// when the log is copied into the file, and a connection of its own does that
+// beside the writer; the writer itself waits once for each turn of the log.
+const (
+	// walLimitPages bounds the log (32 MiB) where the copying never catches up,
+	// under a load that leaves no gap: the writer then finishes it.
+	walLimitPages = 8192
+	// busyTimeout is how long a lock of another process is waited for.
+	busyTimeout = 5 * time.Second
+	// cacheKiB is small: only the newest pages, and the oldest, are touched.
+	cacheKiB = 512
+	// memoryPages bounds a database in memory, to 8 MiB.
+	memoryPages = 2048
+)
+
+// database is one database of SQLite: a file, or memory.
+type database struct {
+	*sql.DB
+
+	path string // empty for memory
+	// log copies the log into the file; nil for memory.
+	log  *sql.DB
+	soon chan struct{} // asks for it
+}
+
+func (d *database) inMemory() bool { return d.path == "" }
+
+// openSQLite opens a database with one connection, and makes the file where there
+// is none. An empty path is memory.
+func openSQLite(ctx context.Context, path string) (*database, error) {
+	d := &database{path: path, soon: make(chan struct{}, 1)}
+	if path == "" {
+		return d, d.connect(ctx, ":memory:")
+	}
+	// SQLite would let everybody read it: it holds who mails whom.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w; the bridge must be able to write to it and to its directory", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("creating %s: %w", path, err)
+	}
+	name := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	if err := d.connect(ctx, "file:"+name); err != nil {
+		return nil, err
+	}
+	if d.log, err = openConnection("file:"+name, "cache_size(-64)"); err != nil {
+		d.close()
+		return nil, d.explain(err)
+	}
+	return d, nil
+}
+
+// connect opens the connection that writes and proves that it can.
+func (d *database) connect(ctx context.Context, name string) error {
+	var err error
+	d.DB, err = openConnection(name,
+		"journal_mode(WAL)",
+		fmt.Sprintf("cache_size(-%d)", cacheKiB),
+		fmt.Sprintf("wal_autocheckpoint(%d)", walLimitPages),
+	)
+	if err != nil {
+		return d.explain(err)
+	}
+	if err := d.PingContext(ctx); err != nil {
+		d.close()
+		return d.explain(err)
+	}
+	return nil
+}
+
+// openConnection is a pool of one connection that is kept.
+func openConnection(name string, pragmas ...string) (*sql.DB, error) {
+	pragmas = append(pragmas,
+		"synchronous(NORMAL)", "temp_store(MEMORY)",
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
+	connector, err := sqlite.NewConnector(name + "?" + url.Values{
+		"_pragma": pragmas,
+		"_txlock": {"immediate"}, // the lock is taken where it can be waited for
+	}.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("naming the database: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// copySoon asks for the log to be copied into the file.
+func (d *database) copySoon() {
+	select {
+	case d.soon <- struct{}{}:
+	default:
+	}
+}
+
+// copyLog does that beside the writer, until ctx ends.
+func (d *database) copyLog(ctx context.Context, logger *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.soon:
+		}
+		_, err := d.log.ExecContext(ctx, copyLog)
+		if err != nil && ctx.Err() == nil {
+			logger.LogAttrs(ctx, slog.LevelWarn, "copying the log of the store into its file", slog.Any("err", d.explain(err)))
+		}
+	}
+}
+
+func (d *database) close() error {
+	err := d.DB.Close()
+	if d.log != nil {
+		err = errors.Join(err, d.log.Close())
+	}
+	return d.explain(err)
+}
+
+// explain names the file and, where there is one, the remedy.
+func (d *database) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	name := d.path
+	if name == "" {
+		name = "the database in memory"
+	}
+	remedy := ""
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		remedy = remedyFor(e.Code())
+	}
+	return fmt.Errorf("%s: %w%s", name, err, remedy)
+}
+
+// remedyFor a code of SQLite; the low octet is the class.
+func remedyFor(code int) string {
+	switch code & 0xff {
+	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		return "; the file is damaged or no database of the bridge: move it away, with the files of its name that end" +
+			" in -wal and -shm, and start again (what it knew of the last 24 hours is lost with it)"
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
+		return "; the bridge must be able to write to the file and to its directory"
+	case sqlite3.SQLITE_FULL:
+		return "; make room on the disk"
+	case sqlite3.SQLITE_BUSY:
+		return "; another process uses the file"
+	}
+	return ""
+}

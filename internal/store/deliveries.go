@@ -1,0 +1,313 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"time"
+
+	"smtpbridge/providers/delivery"
+)
+
+const (
+	// maxFlights bounds the messages in memory; of others the table is asked.
+	maxFlights = 10_000
+	// quotaMonths is how long counts are kept.
+	quotaMonths = 2
+)
+
+// deliveries is what the SMTP path writes: flights, outcomes, quotas. Its writer
+// alone touches what is not guarded.
+type deliveries struct {
+	db       *database
+	writer   *writer
+	instance string
+	now      func() time.Time
+	// alone: nobody else writes to the database, so that memory may answer for it.
+	alone bool
+
+	waiting waiters
+
+	// The writer's own, where it is alone.
+	index   *index
+	flights map[string]*message // those whose reply is not known yet
+	oldest  int64               // when the oldest message came, in Unix nanoseconds
+	written int                 // requests since the log was copied, or memory looked at
+}
+
+// openDeliveries opens the database and puts right what an end without warning
+// has left.
+func openDeliveries(ctx context.Context, db *database, o Options) (*deliveries, error) {
+	files, err := fs.Sub(sqliteFiles, "sqlite/delivery")
+	if err != nil {
+		return nil, fmt.Errorf("finding the migrations: %w", err)
+	}
+	if err := migrate(ctx, db.DB, files); err != nil {
+		return nil, err
+	}
+	d := &deliveries{
+		db: db, writer: newWriter(db, o), instance: o.Instance, now: o.Now, alone: !o.shared,
+		index: newIndex(), flights: make(map[string]*message),
+	}
+	d.writer.failed = func() { clear(d.flights) } // it may hold what is not on record
+	d.writer.tidy = d.tidy
+	if err := d.writer.prepare(ctx, sqliteStatements()); err != nil {
+		return nil, err
+	}
+	if err := d.sweep(ctx); err != nil {
+		return nil, fmt.Errorf("settling what was in flight: %w", err)
+	}
+	if err := d.load(ctx); err != nil {
+		return nil, fmt.Errorf("loading the keys: %w", err)
+	}
+	return d, nil
+}
+
+// sweep lands what nobody will land any more. What is still in flight of another
+// bridge is left alone until its deadline.
+func (d *deliveries) sweep(ctx context.Context) error {
+	now := d.now()
+	if _, err := d.db.ExecContext(ctx, sweepMessages, d.instance, now.UnixNano()); err != nil {
+		return err
+	}
+	_, month := periods(now.AddDate(0, -quotaMonths, 0))
+	_, err := d.db.ExecContext(ctx, expireQuotas, month)
+	return err
+}
+
+// load fills the index.
+func (d *deliveries) load(ctx context.Context) (err error) {
+	if !d.alone {
+		return nil
+	}
+	rows, err := d.db.QueryContext(ctx, indexedMessages)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var number int64
+		var digests [kinds][]byte
+		if err := rows.Scan(&number, &digests[byIdempotency], &digests[byMessageID], &digests[byContent]); err != nil {
+			return err
+		}
+		for i, digest := range digests {
+			d.lead(key{kind(i), digest}, number)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return d.loadInherited(ctx)
+}
+
+func (d *deliveries) loadInherited(ctx context.Context) (err error) {
+	rows, err := d.db.QueryContext(ctx, indexedKeys)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var number int64
+		var k key
+		if err := rows.Scan(&number, &k.kind, &k.digest); err != nil {
+			return err
+		}
+		d.lead(k, number)
+	}
+	return rows.Err()
+}
+
+// lead lets a key lead to a message.
+func (d *deliveries) lead(k key, number int64) {
+	if len(k.digest) > 0 {
+		d.index.add(k, number)
+	}
+}
+
+// forget ends that for keys.
+func (d *deliveries) forget(number int64, keys []key) {
+	for _, k := range keys {
+		if len(k.digest) > 0 {
+			d.index.remove(k, number)
+		}
+	}
+}
+
+// remember holds a flight in memory until it is done with.
+func (d *deliveries) remember(m *message) {
+	if !d.alone {
+		return
+	}
+	for _, k := range slices.Concat(m.keys[:], m.inherited) {
+		d.lead(k, m.number)
+	}
+	if len(d.flights) >= maxFlights {
+		clear(d.flights)
+	}
+	d.flights[m.id] = m
+}
+
+// file keeps what memory knows of m right, once m was changed on record.
+func (d *deliveries) file(ctx context.Context, t *turn, m *message) error {
+	if !d.alone {
+		return nil
+	}
+	known := d.flights[m.id] == m
+	if known && (!m.landed || m.reply == replyUnknown) {
+		return nil
+	}
+	delete(d.flights, m.id)
+	if m.continuedBy != 0 {
+		return nil // no key leads to it
+	}
+	if !known {
+		var err error
+		if m.inherited, err = d.inheritedKeys(ctx, t, m.number); err != nil {
+			return err
+		}
+	}
+	keys := slices.Concat(m.keys[:], m.inherited)
+	if m.settled() {
+		keys = slices.DeleteFunc(keys, func(k key) bool { return k.kind == byIdempotency })
+		t.committed(func() { d.forget(m.number, keys) })
+		return nil
+	}
+	lead := func() {
+		for _, k := range keys {
+			d.lead(k, m.number)
+		}
+	}
+	lead()            // for the requests that follow in this turn
+	t.committed(lead) // after those that came before it
+	return nil
+}
+
+// since is the time after which a message is remembered.
+func (d *deliveries) since(now time.Time) int64 { return now.Add(-delivery.Retention).UnixNano() }
+
+// current gives a message to be changed, nil where there is none.
+func (d *deliveries) current(ctx context.Context, t *turn, id string) (*message, error) {
+	now := d.now()
+	if m, found := d.flights[id]; found && m.received > d.since(now) {
+		return m, nil
+	}
+	return d.byID(ctx, t, id, now)
+}
+
+func (d *deliveries) byID(ctx context.Context, t *turn, id string, now time.Time) (*message, error) {
+	return readMessage(ctx, t, messageByID, id, d.since(now))
+}
+
+// byKey gives the messages that a key leads to, the newest first.
+func (d *deliveries) byKey(ctx context.Context, t *turn, k key, now time.Time) ([]*message, error) {
+	if !d.alone {
+		return readMessages(ctx, t, messagesByKey, int(k.kind), k.digest, d.since(now))
+	}
+	var found []*message
+	for _, number := range d.index.find(k) {
+		m, err := readMessage(ctx, t, messageByNumber, number, d.since(now))
+		if err != nil {
+			return nil, err
+		}
+		if leads, err := d.leads(ctx, t, k, m); err != nil {
+			return nil, err
+		} else if leads {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// leads confirms what the index has found.
+func (d *deliveries) leads(ctx context.Context, t *turn, k key, m *message) (bool, error) {
+	if m == nil || m.continuedBy != 0 {
+		return false, nil
+	}
+	if bytes.Equal(m.keys[k.kind].digest, k.digest) {
+		return true, nil
+	}
+	inherited, err := d.inheritedKeys(ctx, t, m.number)
+	return slices.ContainsFunc(inherited, func(i key) bool {
+		return i.kind == k.kind && bytes.Equal(i.digest, k.digest)
+	}), err
+}
+
+// inheritedKeys are those of messages whose place a message has taken.
+func (d *deliveries) inheritedKeys(ctx context.Context, t *turn, number int64) (keys []key, err error) {
+	rows, err := t.stmt(ctx, keysInherited).QueryContext(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var k key
+		if err := rows.Scan(&k.kind, &k.digest); err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, rows.Err()
+}
+
+// head gives the message that has taken m's place, m itself where none has.
+func (d *deliveries) head(ctx context.Context, t *turn, m *message, now time.Time) (*message, error) {
+	for m.continuedBy != 0 {
+		next, err := readMessage(ctx, t, messageByNumber, m.continuedBy, d.since(now))
+		if err != nil {
+			return nil, err
+		}
+		if next == nil {
+			break
+		}
+		m = next
+	}
+	return m, nil
+}
+
+// waiters are those who wait for messages to land.
+type waiters struct {
+	mu   sync.Mutex // guards what follows
+	byID map[string]*waiter
+}
+
+type waiter struct {
+	landed chan struct{}
+	many   int
+}
+
+// join gives a channel that closes when the message lands, and the end of the
+// wait, which must be called.
+func (w *waiters) join(id string) (landed <-chan struct{}, leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one, found := w.byID[id]
+	if !found {
+		if w.byID == nil {
+			w.byID = make(map[string]*waiter)
+		}
+		one = &waiter{landed: make(chan struct{})}
+		w.byID[id] = one
+	}
+	one.many++
+	return one.landed, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if one.many--; one.many == 0 && w.byID[id] == one {
+			delete(w.byID, id)
+		}
+	}
+}
+
+func (w *waiters) wake(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if one, found := w.byID[id]; found {
+		close(one.landed)
+		delete(w.byID, id)
+	}
+}

@@ -1,0 +1,326 @@
+// Package store remembers: what is on its way, what became of it, and what
+// counts against quotas, so that a repeat is known across restarts and kills.
+// It is the only package that speaks SQL.
+//
+// A [Store] is a [delivery.Memory] and [delivery.Quotas]. What the SMTP path
+// writes lives in delivery.db, apart from whatever else the bridge stores, so
+// that it never waits for another's disk. One goroutine writes, and commits what
+// has come from all callers at once (writer.go); a request is what one caller
+// wants of it (begin.go, land.go, quotas.go). What is asked of SQLite stands in
+// statements.go and in the directory sqlite.
+//
+// A [Ring] keeps the last messages for the API, in memory.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"smtpbridge/providers"
+	"smtpbridge/providers/delivery"
+)
+
+const (
+	memoryURL    = "memory:"
+	sqliteScheme = "sqlite:"
+	// deliveryFile is what the SMTP path writes, beside the file of the URL.
+	deliveryFile = "delivery.db"
+	mainFile     = "bridge.db"
+
+	// lockInterval and lockTries bound the wait for a bridge that still stops.
+	lockInterval = 250 * time.Millisecond
+	lockTries    = 20
+	// pollInterval is how often another bridge's flight is looked at.
+	pollInterval = 250 * time.Millisecond
+)
+
+// errLocked says that another process has a directory.
+var errLocked = errors.New("another bridge is using the directory")
+
+// Config is the [store] table.
+type Config struct {
+	// URL is empty for a file in the data directory, "sqlite:PATH", or "memory:".
+	URL string `toml:"url"`
+}
+
+// DefaultConfig keeps everything in the data directory.
+func DefaultConfig() Config { return Config{} }
+
+// Validate reports what is wrong.
+func (c Config) Validate(report func(key, problem string)) {
+	path, isFile := strings.CutPrefix(c.URL, sqliteScheme)
+	switch {
+	case c.URL == "" || c.URL == memoryURL:
+	case strings.HasPrefix(c.URL, "postgres:") || strings.HasPrefix(c.URL, "postgresql:"):
+		report("url", `PostgreSQL is not supported yet; write "sqlite:PATH" or "memory:"`)
+	case !isFile:
+		report("url", `is no store; write "sqlite:PATH", "memory:", or nothing for a file in data_dir`)
+	case path == "" || strings.HasSuffix(path, "/"):
+		report("url", `names no file; write "sqlite:PATH" with a path such as "/data/bridge.db"`)
+	case filepath.Base(path) == deliveryFile:
+		report("url", "takes the name of the file that stands beside it; write another, such as "+mainFile)
+	}
+}
+
+// Options are what a store needs besides its configuration. Only DataDir is
+// required, where the URL is empty; the time is the real one without Now and
+// After.
+type Options struct {
+	// DataDir holds the files where the URL is empty.
+	DataDir string
+	// Instance is the name of this bridge among those that share a database; what
+	// was in flight of it when it was last closed or killed is not any more.
+	Instance string
+	Logger   *slog.Logger
+	Now      func() time.Time
+	// After is time.After.
+	After func(time.Duration) <-chan time.Time
+
+	// shared: others write to the database too. So it will be with PostgreSQL.
+	shared bool
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.After == nil {
+		o.After = time.After
+	}
+	return o
+}
+
+// Store is a database. Open makes one, Run must be running while it is used, and
+// Close ends it.
+type Store struct {
+	deliveries *deliveries
+	lock       io.Closer // nil for memory
+	logger     *slog.Logger
+	now        func() time.Time
+	after      func(time.Duration) <-chan time.Time
+}
+
+var (
+	_ delivery.Memory = (*Store)(nil)
+	_ delivery.Quotas = (*Store)(nil)
+)
+
+// Open opens the store of a valid configuration, makes its files where there are
+// none, and settles what an end without warning has left in flight. A directory
+// has one bridge: where another is just stopping, it is waited for, a few seconds.
+func Open(ctx context.Context, c Config, o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{logger: o.Logger, now: o.Now, after: o.After}
+	path := ""
+	if c.URL != memoryURL {
+		file := filepath.Join(o.DataDir, mainFile)
+		if c.URL != "" {
+			file = strings.TrimPrefix(c.URL, sqliteScheme)
+		}
+		path = filepath.Join(filepath.Dir(file), deliveryFile)
+		if err := s.enter(ctx, filepath.Dir(file), o.shared); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+	}
+	if err := s.open(ctx, path, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.leave())
+	}
+	return s, nil
+}
+
+// enter makes the directory, for the bridge's eyes only, and locks it.
+func (s *Store) enter(ctx context.Context, dir string, shared bool) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the directory: %w", err)
+	}
+	for tries := 1; !shared; tries++ {
+		lock, err := lockDirectory(dir)
+		if err == nil {
+			s.lock = lock
+			return nil
+		}
+		if !errors.Is(err, errLocked) || tries == lockTries {
+			return fmt.Errorf("%s: %w; stop it, or give this one a data_dir of its own", dir, err)
+		}
+		select {
+		case <-s.after(lockInterval):
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) leave() error {
+	if s.lock == nil {
+		return nil
+	}
+	return s.lock.Close()
+}
+
+func (s *Store) open(ctx context.Context, path string, o Options) error {
+	db, err := openSQLite(ctx, path)
+	if err != nil {
+		return err
+	}
+	s.deliveries, err = openDeliveries(ctx, db, o)
+	if err != nil {
+		return errors.Join(db.explain(err), db.close())
+	}
+	return nil
+}
+
+// Run does what is asked of the store, until ctx ends or the store is closed,
+// and then what was asked before.
+func (s *Store) Run(ctx context.Context) error {
+	w := s.deliveries.writer
+	if !w.start() {
+		return errors.New("the store runs already, or ran")
+	}
+	stop := context.AfterFunc(ctx, w.close)
+	defer stop()
+	copying, done := context.WithCancel(context.WithoutCancel(ctx))
+	var log sync.WaitGroup
+	if db := s.deliveries.db; !db.inMemory() {
+		log.Go(func() { db.copyLog(copying, s.logger) })
+	}
+	err := w.run(ctx)
+	done()
+	log.Wait()
+	if err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}
+
+// Close does what was asked before, and closes the database. Nothing is asked of
+// the store any more.
+func (s *Store) Close(ctx context.Context) error {
+	w := s.deliveries.writer
+	w.close()
+	var lost error
+	if w.start() {
+		lost = w.run(ctx) // what was left behind for a Run that never came
+	}
+	<-w.gone
+	if err := errors.Join(lost, s.deliveries.db.close(), s.leave()); err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}
+
+// Check reports whether the store can be written to, as far as is known. After
+// an error it tries.
+func (s *Store) Check(ctx context.Context) error {
+	p := &probing{writer: s.deliveries.writer}
+	if err := s.deliveries.writer.do(ctx, p); err != nil {
+		return fmt.Errorf("the store: %w", err)
+	}
+	return nil
+}
+
+// Begin puts a flight on record, unless it repeats an earlier message.
+func (s *Store) Begin(ctx context.Context, f delivery.Flight) (*delivery.Past, error) {
+	b, err := newBeginning(s.deliveries, f)
+	if err != nil {
+		return nil, err
+	}
+	if err = s.deliveries.writer.do(ctx, b); err == nil {
+		err = b.err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("putting message %s on record: %w", f.ID, err)
+	}
+	return b.earlier, nil
+}
+
+// Land puts on record what became of a message, also when ctx has ended. Where
+// the database fails, it is tried again later although the caller is told.
+// [ErrNotFound] says that the message is not remembered, or no longer.
+func (s *Store) Land(ctx context.Context, id string, outcome providers.Outcome) error {
+	l := &landing{d: s.deliveries, id: id, outcome: outcome}
+	err := s.deliveries.writer.do(context.WithoutCancel(ctx), l)
+	if err == nil {
+		err = l.err
+	}
+	if err != nil {
+		return fmt.Errorf("recording what became of message %s: %w", id, err)
+	}
+	return nil
+}
+
+// Replied leaves behind whether the reply was given.
+func (s *Store) Replied(id string, given bool) {
+	r := &telling{d: s.deliveries, id: id, reply: replyNotGiven}
+	if given {
+		r.reply = replyGiven
+	}
+	if err := s.deliveries.writer.post(r); err != nil {
+		s.logger.Warn("whether a reply was given is not on record", slog.String("message_id", id), slog.Any("err", err))
+	}
+}
+
+// Await blocks until a message that is still in flight has landed. [ErrNotFound]
+// says that it is not remembered, or no longer.
+func (s *Store) Await(ctx context.Context, id string) (*delivery.Past, error) {
+	landed, leave := s.deliveries.waiting.join(id)
+	defer leave()
+	for {
+		l := &looking{d: s.deliveries, id: id}
+		err := s.deliveries.writer.do(context.WithoutCancel(ctx), l)
+		if err == nil && l.found == nil {
+			err = ErrNotFound
+		}
+		if err != nil {
+			return nil, fmt.Errorf("waiting for message %s: %w", id, err)
+		}
+		now := s.now()
+		past := l.found.past(now)
+		if !past.InFlight || ctx.Err() != nil {
+			return past, nil
+		}
+		select {
+		case <-landed:
+			landed = nil // look again: it has
+		case <-s.after(s.patience(l.found, now)):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// patience is how long nothing can be news of a message in flight, unless this
+// bridge lands it.
+func (s *Store) patience(m *message, now time.Time) time.Duration {
+	left := time.Unix(0, m.deadline).Sub(now)
+	if s.deliveries.alone {
+		return left
+	}
+	return min(left, pollInterval)
+}
+
+// probing finds out whether the database works.
+type probing struct{ writer *writer }
+
+func (p *probing) do(ctx context.Context, t *turn) error {
+	if p.writer.trouble != nil {
+		if _, err := t.exec(ctx, writeProbe); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, clearProbe)
+		t.grew = true
+		return err
+	}
+	var n int
+	return t.stmt(ctx, readProbe).QueryRowContext(ctx).Scan(&n)
+}

@@ -1,0 +1,394 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// tidyInterval is how often an idle writer tidies up and tries again what it
+	// could not write.
+	tidyInterval = time.Minute
+	// retryInterval takes its place while there is something to try again.
+	retryInterval = time.Second
+	// maxKept bounds what waits to be written again.
+	maxKept = 10_000
+	// maxTurn bounds the requests of one transaction.
+	maxTurn = 512
+)
+
+// ErrClosed says that the store was closed.
+var ErrClosed = errors.New("the store is closed")
+
+// request is something that a caller wants of a database.
+type request interface {
+	// do runs in a transaction that requests share. An error is the database's, and
+	// the transaction ends; what is wrong with the request itself is for it to
+	// keep. It may be called again after a transaction that failed.
+	do(ctx context.Context, t *turn) error
+}
+
+// keeper is a request that is tried again when the database has failed, although
+// its caller was told: what it knows must not be lost.
+type keeper interface {
+	request
+
+	keep()
+}
+
+// call is a request on its way.
+type call struct {
+	request request
+	err     error
+	done    chan struct{} // nil where nobody waits
+}
+
+// turn is one transaction of the writer.
+type turn struct {
+	tx       *sql.Tx
+	prepared []*sql.Stmt // by statement, of the database
+	mine     []*sql.Stmt // the same, of the transaction
+	after    []func()
+	// grew: it has needed room for something new.
+	grew bool
+}
+
+// stmt is a prepared statement within the transaction.
+func (t *turn) stmt(ctx context.Context, s statement) *sql.Stmt {
+	if t.mine[s] == nil {
+		t.mine[s] = t.tx.StmtContext(ctx, t.prepared[s])
+	}
+	return t.mine[s]
+}
+
+// exec runs a statement and reports how many rows it changed.
+func (t *turn) exec(ctx context.Context, s statement, args ...any) (int64, error) {
+	result, err := t.stmt(ctx, s).ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// committed runs f once what the transaction has done is on record.
+func (t *turn) committed(f func()) { t.after = append(t.after, f) }
+
+// writer is the group commit of one database: one goroutine takes all requests
+// that have come and answers them once their common transaction is committed.
+// So a commit costs little, however many callers there are, and what that
+// goroutine alone touches needs no locks.
+type writer struct {
+	db       *sql.DB
+	prepared []*sql.Stmt
+	// failed is told of a transaction that was rolled back.
+	failed func()
+	// tidy is called after each transaction with the number of its requests, and
+	// with 0 when there is nothing else to do.
+	tidy func(ctx context.Context, requests int)
+	// wrap makes the errors of the database fit to be read.
+	wrap   func(error) error
+	logger *slog.Logger
+	after  func(time.Duration) <-chan time.Time
+
+	calls sync.Pool // of *call with a channel
+	wake  chan struct{}
+	gone  chan struct{} // closed when run has returned
+
+	mu                        sync.Mutex // guards what follows
+	queue                     []*call
+	callers, expected, target int
+	full                      chan struct{}
+	closed                    bool
+	running                   bool
+
+	// The goroutine's own.
+	kept    []*call
+	lost    int   // requests that were to be tried again and are not any more
+	trouble error // of the last transaction that failed, until one has grown
+}
+
+func newWriter(db *database, o Options) *writer {
+	return &writer{
+		db:     db.DB,
+		wrap:   db.explain,
+		logger: o.Logger,
+		after:  o.After,
+		calls:  sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }},
+		wake:   make(chan struct{}, 1),
+		gone:   make(chan struct{}),
+		full:   make(chan struct{}, 1),
+	}
+}
+
+// do has a request answered. When ctx ends before its turn has come, nothing was
+// done; after that the answer is waited for.
+func (w *writer) do(ctx context.Context, r request) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	c, ok := w.calls.Get().(*call)
+	if !ok {
+		return errors.New("the pool of calls holds something else") // it has one New
+	}
+	c.request, c.err = r, nil
+	if err := w.put(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if w.withdraw(c) {
+			return context.Cause(ctx)
+		}
+		<-c.done
+	}
+	err := c.err
+	c.request = nil
+	w.calls.Put(c)
+	return err
+}
+
+// post leaves a request behind that nobody waits for.
+func (w *writer) post(r request) error { return w.put(&call{request: r}) }
+
+func (w *writer) put(c *call) error {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return ErrClosed
+	}
+	w.queue = append(w.queue, c)
+	if c.done != nil {
+		w.callers++
+	}
+	full, sig := w.target > 0 && w.callers >= w.target, w.target == 0 && len(w.queue) == 1
+	w.mu.Unlock()
+	if full {
+		select {
+		case w.full <- struct{}{}:
+		default:
+		}
+	}
+	if sig {
+		w.signal()
+	}
+	return nil
+}
+
+func (w *writer) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// withdraw takes a call back, unless its turn has come.
+func (w *writer) withdraw(c *call) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := slices.Index(w.queue, c)
+	if at < 0 {
+		return false
+	}
+	w.queue = slices.Delete(w.queue, at, at+1)
+	return true
+}
+
+// start claims the goroutine's part; it reports false where somebody has it.
+func (w *writer) start() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running {
+		return false
+	}
+	w.running = true
+	return true
+}
+
+// close lets nothing new in.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.signal()
+}
+
+// prepare compiles the statements.
+func (w *writer) prepare(ctx context.Context, texts [statements]string) error {
+	for _, text := range texts {
+		prepared, err := w.db.PrepareContext(ctx, text)
+		if err != nil {
+			return fmt.Errorf("preparing %s: %w", text, err)
+		}
+		w.prepared = append(w.prepared, prepared)
+	}
+	return nil
+}
+
+// run answers requests until the writer is closed and the last has its answer.
+// The error says what could not be written in the end.
+func (w *writer) run(ctx context.Context) error {
+	defer close(w.gone)
+	ctx = context.WithoutCancel(ctx) // a watched context costs a goroutine for each statement
+	idle, retry := w.after(tidyInterval), (<-chan time.Time)(nil)
+	for {
+		calls, open := w.take()
+		if len(calls) == 0 && open {
+			select {
+			case <-w.wake:
+				continue
+			case <-retry:
+				retry = nil
+			case <-idle:
+				idle = w.after(tidyInterval)
+			}
+		}
+		w.answer(ctx, calls)
+		if len(calls) == 0 && !open {
+			break
+		}
+		w.tidy(ctx, len(calls))
+		if retry == nil && len(w.kept) > 0 {
+			retry = w.after(retryInterval)
+		}
+	}
+	if lost := w.lost + len(w.kept); lost > 0 {
+		return fmt.Errorf("%d outcomes are not on record: %w", lost, w.trouble)
+	}
+	return nil
+}
+
+// take gives what has come, and whether more may come. Those whose answer was
+// just given are on their way with their next request: it lets them run as long
+// as more comes of it, which halves the transactions of a busy bridge.
+func (w *writer) take() (calls []*call, open bool) {
+	w.mu.Lock()
+	n := w.callers
+	short := n > 0 && n < w.expected
+	if short {
+		w.target = w.expected
+	}
+	w.mu.Unlock()
+	if short {
+		timer := time.NewTimer(time.Duration(Yields) * time.Microsecond)
+		select {
+		case <-w.full:
+		case <-timer.C:
+		}
+		timer.Stop()
+	} else if n > 0 {
+		runtime.Gosched()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	calls, w.queue = w.queue, nil
+	w.expected = w.callers
+	w.callers, w.target = 0, 0
+	return calls, !w.closed
+}
+
+func (w *writer) waiting() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue)
+}
+
+// answer does the calls in one transaction, with what was kept. Where that fails
+// each has its own, so that none fails for another's sake: on a full disk what
+// became of a message can still be written while a new one cannot.
+func (w *writer) answer(ctx context.Context, calls []*call) {
+	if len(w.kept) > 0 {
+		calls = slices.Concat(w.kept, calls)
+		w.kept = nil
+	}
+	for turn := range slices.Chunk(calls, maxTurn) {
+		err := w.commit(ctx, turn)
+		if err == nil {
+			continue
+		}
+		if begun := (*beginError)(nil); errors.As(err, &begun) || len(turn) == 1 {
+			w.refuse(ctx, turn, err)
+			continue
+		}
+		for _, c := range turn {
+			if err := w.commit(ctx, []*call{c}); err != nil {
+				w.refuse(ctx, []*call{c}, err)
+			}
+		}
+	}
+}
+
+// beginError: there is not even a transaction.
+type beginError struct{ error }
+
+func (e *beginError) Unwrap() error { return e.error }
+
+// commit does the calls in one transaction and answers them, unless it fails.
+var (
+	Yields, _    = strconv.Atoi(os.Getenv("Y"))
+	Turns, Calls int
+)
+
+func (w *writer) commit(ctx context.Context, calls []*call) error {
+	Turns++
+	Calls += len(calls)
+	tx, err := w.db.BeginTx(ctx, nil)
+	if err != nil {
+		return w.wrap(&beginError{fmt.Errorf("beginning: %w", err)})
+	}
+	t := &turn{tx: tx, prepared: w.prepared, mine: make([]*sql.Stmt, len(w.prepared))}
+	for _, c := range calls {
+		if err := c.request.do(ctx, t); err != nil {
+			tx.Rollback()
+			w.failed()
+			return w.wrap(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		w.failed()
+		return w.wrap(fmt.Errorf("committing: %w", err))
+	}
+	if w.trouble != nil && t.grew {
+		w.trouble = nil
+		w.logger.LogAttrs(ctx, slog.LevelInfo, "the store can be written to again")
+	}
+	for _, f := range t.after {
+		f()
+	}
+	for _, c := range calls {
+		if c.done != nil {
+			c.done <- struct{}{}
+		}
+	}
+	return nil
+}
+
+// refuse answers with an error, and keeps what must be tried again.
+func (w *writer) refuse(ctx context.Context, calls []*call, err error) {
+	if w.trouble == nil {
+		w.logger.LogAttrs(ctx, slog.LevelError, "the store cannot be written to", slog.Any("err", err))
+	}
+	w.trouble = err
+	for _, c := range calls {
+		switch r, ok := c.request.(keeper); {
+		case ok && len(w.kept) < maxKept:
+			r.keep()
+			w.kept = append(w.kept, &call{request: r})
+		case ok:
+			w.lost++
+		}
+		if c.done != nil {
+			c.err = err
+			c.done <- struct{}{}
+		}
+	}
+}
