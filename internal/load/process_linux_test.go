@@ -27,7 +27,7 @@ type process struct {
 
 // startBridge runs a built bridge with a provider at the given URL, all else as
 // it is by default, until the benchmark ends.
-func startBridge(b *testing.B, binary, table, provider string) process {
+func startBridge(b testing.TB, binary, table, provider string) process {
 	b.Helper()
 	address := freeAddress(b)
 	config := configure(b, table, provider, address, freeAddress(b), freeAddress(b))
@@ -46,7 +46,7 @@ func startBridge(b *testing.B, binary, table, provider string) process {
 }
 
 // startBare runs the bare server, posting to the given URL.
-func startBare(b *testing.B, provider string) process {
+func startBare(b testing.TB, provider string) process {
 	b.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -71,7 +71,7 @@ func startBare(b *testing.B, provider string) process {
 }
 
 // buildBridge builds the binary as it is released.
-func buildBridge(b *testing.B) string {
+func buildBridge(b testing.TB) string {
 	b.Helper()
 	binary := filepath.Join(b.TempDir(), "bridge")
 	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", binary, "smtpbridge/cmd/bridge")
@@ -83,7 +83,7 @@ func buildBridge(b *testing.B) string {
 }
 
 // start runs cmd until the benchmark ends.
-func start(b *testing.B, cmd *exec.Cmd) int {
+func start(b testing.TB, cmd *exec.Cmd) int {
 	b.Helper()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
@@ -95,7 +95,7 @@ func start(b *testing.B, cmd *exec.Cmd) int {
 }
 
 // freeAddress is a port that nobody listens on.
-func freeAddress(b *testing.B) string {
+func freeAddress(b testing.TB) string {
 	b.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
