@@ -27,79 +27,79 @@ type process struct {
 
 // startBridge runs a built bridge with a provider at the given URL, all else as
 // it is by default, until the benchmark ends.
-func startBridge(b testing.TB, binary, table, provider string) process {
-	b.Helper()
-	address := freeAddress(b)
-	config := configure(b, table, provider, address, freeAddress(b), freeAddress(b))
+func startBridge(tb testing.TB, binary, table, provider string) process {
+	tb.Helper()
+	address := freeAddress(tb)
+	config := configure(tb, table, provider, address, freeAddress(tb), freeAddress(tb))
 	output, err := os.Create(config + ".log")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(b.Context(), binary, "serve", "--config", config)
+	cmd := exec.CommandContext(tb.Context(), binary, "serve", "--config", config)
 	cmd.Stdout, cmd.Stderr = output, output
-	pid := start(b, cmd)
-	if err := await(b.Context(), address); err != nil {
+	pid := start(tb, cmd)
+	if err := await(tb.Context(), address); err != nil {
 		words, _ := os.ReadFile(output.Name())
-		b.Fatalf("the bridge does not listen: %v\n%s", err, words)
+		tb.Fatalf("the bridge does not listen: %v\n%s", err, words)
 	}
 	return process{address: address, pid: pid}
 }
 
 // startBare runs the bare server, posting to the given URL.
-func startBare(b testing.TB, provider string) process {
-	b.Helper()
+func startBare(tb testing.TB, provider string) process {
+	tb.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(b.Context(), self)
+	cmd := exec.CommandContext(tb.Context(), self)
 	cmd.Env = append(os.Environ(), bareVariable+"="+provider)
 	cmd.Stderr = os.Stderr
 	if _, err := cmd.StdinPipe(); err != nil { // the child ends with it, should we die
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	output, err := cmd.StdoutPipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	pid := start(b, cmd)
+	pid := start(tb, cmd)
 	address, err := bufio.NewReader(output).ReadString('\n')
 	if err != nil {
-		b.Fatalf("the bare server does not listen: %v", err)
+		tb.Fatalf("the bare server does not listen: %v", err)
 	}
 	return process{address: strings.TrimSpace(address), pid: pid}
 }
 
 // buildBridge builds the binary as it is released.
-func buildBridge(b testing.TB) string {
-	b.Helper()
-	binary := filepath.Join(b.TempDir(), "bridge")
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", binary, "smtpbridge/cmd/bridge")
+func buildBridge(tb testing.TB) string {
+	tb.Helper()
+	binary := filepath.Join(tb.TempDir(), "bridge")
+	cmd := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-o", binary, "smtpbridge/cmd/bridge")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if words, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("building the bridge: %v\n%s", err, words)
+		tb.Fatalf("building the bridge: %v\n%s", err, words)
 	}
 	return binary
 }
 
 // start runs cmd until the benchmark ends.
-func start(b testing.TB, cmd *exec.Cmd) int {
-	b.Helper()
+func start(tb testing.TB, cmd *exec.Cmd) int {
+	tb.Helper()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() { _ = cmd.Wait() }) // the context has ended before
+	tb.Cleanup(func() { _ = cmd.Wait() }) // the context has ended before
 	return cmd.Process.Pid
 }
 
 // freeAddress is a port that nobody listens on.
-func freeAddress(b testing.TB) string {
-	b.Helper()
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer listener.Close()
 	return listener.Addr().String()

@@ -91,7 +91,7 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 		keys:     b.keys,
 	}
 	if b.err = b.expect(m, continued); b.err != nil {
-		return nil
+		return nil //nolint:nilerr // the caller is refused; the turn goes on for the others
 	}
 	m.ambiguous = anyAmbiguous(m.results)
 	outcome := encodeOutcome(m.results, roomBytes+encodedBytes(m.results))
@@ -102,7 +102,7 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 			args[5+i] = k.digest
 		}
 	}
-	inserted, err := t.stmt(ctx, insertMessage).ExecContext(ctx, args...)
+	inserted, err := t.exec(ctx, insertMessage, args...)
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (d *deliveries) replace(ctx context.Context, t *turn, continued, m *message
 		inherited = append(inherited, k)
 	}
 	m.inherited = inherited
-	t.committed(func() { d.forget(continued.number, slices.Concat(continued.keys[:], inherited)) })
+	t.then(effectFunc(func() { d.forget(continued.number, slices.Concat(continued.keys[:], inherited)) }))
 	return nil
 }
 

@@ -71,8 +71,7 @@ func openSQLite(ctx context.Context, path string) (*database, error) {
 		return nil, err
 	}
 	if d.log, err = openConnection("file:"+name, "cache_size(-64)"); err != nil {
-		d.close()
-		return nil, d.explain(err)
+		return nil, errors.Join(d.explain(err), d.close())
 	}
 	return d, nil
 }
@@ -89,8 +88,7 @@ func (d *database) connect(ctx context.Context, name string) error {
 		return d.explain(err)
 	}
 	if err := d.PingContext(ctx); err != nil {
-		d.close()
-		return d.explain(err)
+		return errors.Join(d.explain(err), d.close())
 	}
 	return nil
 }
@@ -136,7 +134,7 @@ func (d *database) copyLog(ctx context.Context, logger *slog.Logger) {
 }
 
 func (d *database) close() error {
-	err := d.DB.Close()
+	err := d.Close()
 	if d.log != nil {
 		err = errors.Join(err, d.log.Close())
 	}

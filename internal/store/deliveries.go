@@ -55,16 +55,17 @@ func openDeliveries(ctx context.Context, db *database, o Options) (*deliveries, 
 	}
 	d.writer.failed = func() { clear(d.flights) } // it may hold what is not on record
 	d.writer.tidy = d.tidy
-	if err := d.writer.prepare(ctx, sqliteStatements()); err != nil {
-		return nil, err
-	}
 	if err := d.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("settling what was in flight: %w", err)
 	}
 	if err := d.load(ctx); err != nil {
 		return nil, fmt.Errorf("loading the keys: %w", err)
 	}
-	return d, nil
+	conn, err := db.Conn(ctx) // the writer's from now on
+	if err != nil {
+		return nil, err
+	}
+	return d, d.writer.prepare(ctx, conn, sqliteStatements())
 }
 
 // sweep lands what nobody will land any more. What is still in flight of another
@@ -143,7 +144,10 @@ func (d *deliveries) remember(m *message) {
 	if !d.alone {
 		return
 	}
-	for _, k := range slices.Concat(m.keys[:], m.inherited) {
+	for _, k := range m.keys {
+		d.lead(k, m.number)
+	}
+	for _, k := range m.inherited {
 		d.lead(k, m.number)
 	}
 	if len(d.flights) >= maxFlights {
@@ -171,20 +175,34 @@ func (d *deliveries) file(ctx context.Context, t *turn, m *message) error {
 			return err
 		}
 	}
-	keys := slices.Concat(m.keys[:], m.inherited)
-	if m.settled() {
-		keys = slices.DeleteFunc(keys, func(k key) bool { return k.kind == byIdempotency })
-		t.committed(func() { d.forget(m.number, keys) })
-		return nil
+	f := &filing{d: d, m: m, settled: m.settled()}
+	if !f.settled {
+		f.committed() // for the requests that follow in this turn; again after those that came before
 	}
-	lead := func() {
+	t.then(f)
+	return nil
+}
+
+// filing lets the keys of a message lead to it, or those that need not any more
+// not.
+type filing struct {
+	d       *deliveries
+	m       *message
+	settled bool
+}
+
+func (f *filing) committed() {
+	for _, keys := range [...][]key{f.m.keys[:], f.m.inherited} {
 		for _, k := range keys {
-			d.lead(k, m.number)
+			switch {
+			case len(k.digest) == 0:
+			case !f.settled:
+				f.d.index.add(k, f.m.number)
+			case k.kind != byIdempotency:
+				f.d.index.remove(k, f.m.number)
+			}
 		}
 	}
-	lead()            // for the requests that follow in this turn
-	t.committed(lead) // after those that came before it
-	return nil
 }
 
 // since is the time after which a message is remembered.
@@ -239,7 +257,7 @@ func (d *deliveries) leads(ctx context.Context, t *turn, k key, m *message) (boo
 
 // inheritedKeys are those of messages whose place a message has taken.
 func (d *deliveries) inheritedKeys(ctx context.Context, t *turn, number int64) (keys []key, err error) {
-	rows, err := t.stmt(ctx, keysInherited).QueryContext(ctx, number)
+	rows, err := t.query(ctx, keysInherited, number)
 	if err != nil {
 		return nil, err
 	}

@@ -31,15 +31,18 @@ func (l *landing) do(ctx context.Context, t *turn) error {
 		return nil
 	}
 	if l.err = learn(m.results, l.outcome); l.err != nil {
-		return nil
+		return nil //nolint:nilerr // the caller is refused; the turn goes on for the others
 	}
 	m.landed = true
 	if err := l.d.write(ctx, t, landMessage, m); err != nil {
 		return err
 	}
-	t.committed(func() { l.d.waiting.wake(l.id) })
+	t.then(l)
 	return l.tell(ctx, t, m)
 }
+
+// committed: those who wait may look.
+func (l *landing) committed() { l.d.waiting.wake(l.id) }
 
 // tell passes on what is known of m to those that have taken its place.
 func (l *landing) tell(ctx context.Context, t *turn, m *message) error {

@@ -63,7 +63,7 @@ func scanMessage(row scanner) (*message, error) {
 
 // readMessages gives the rows of a statement that has messageColumns.
 func readMessages(ctx context.Context, t *turn, s statement, args ...any) (found []*message, err error) {
-	rows, err := t.stmt(ctx, s).QueryContext(ctx, args...)
+	rows, err := t.query(ctx, s, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ type counting struct {
 
 func (q *counting) do(ctx context.Context, t *turn) (err error) {
 	q.usedDay, q.usedMonth = 0, 0
-	rows, err := t.stmt(ctx, quotaUsed).QueryContext(ctx, q.provider, q.day, q.month)
+	rows, err := t.query(ctx, quotaUsed, q.provider, q.day, q.month)
 	if err != nil {
 		return err
 	}

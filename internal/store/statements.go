@@ -5,7 +5,10 @@ package store
 type statement int
 
 const (
-	insertMessage statement = iota
+	beginTurn statement = iota
+	commitTurn
+	rollbackTurn
+	insertMessage
 	landMessage
 	amendMessage
 	markReply
@@ -36,7 +39,12 @@ const messageColumns = `number, id, instance, received, deadline, landed, ambigu
 
 // sqliteStatements are the texts in SQLite's dialect.
 func sqliteStatements() [statements]string {
-	return [statements]string{
+	return [statements]string{ //nolint:gosec // a key of a message is no credential
+		// The lock is taken where it can be waited for.
+		beginTurn:    `BEGIN IMMEDIATE`,
+		commitTurn:   `COMMIT`,
+		rollbackTurn: `ROLLBACK`,
+
 		insertMessage: `INSERT INTO messages (id, instance, received, deadline, landed, ambiguous, reply,
 				idempotency_key, message_key, content_key, outcome)
 			VALUES (?, ?, ?, ?, 0, ?, 0, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,

@@ -214,7 +214,7 @@ func (s *Store) Close(ctx context.Context) error {
 		lost = w.run(ctx) // what was left behind for a Run that never came
 	}
 	<-w.gone
-	if err := errors.Join(lost, s.deliveries.db.close(), s.leave()); err != nil {
+	if err := errors.Join(lost, w.release(), s.deliveries.db.close(), s.leave()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
@@ -322,5 +322,5 @@ func (p *probing) do(ctx context.Context, t *turn) error {
 		return err
 	}
 	var n int
-	return t.stmt(ctx, readProbe).QueryRowContext(ctx).Scan(&n)
+	return t.queryRow(ctx, readProbe).Scan(&n)
 }

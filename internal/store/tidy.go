@@ -77,7 +77,7 @@ func (e *expiring) do(ctx context.Context, t *turn) error {
 	before, after := e.d.expiry()
 	if e.crowded {
 		var pages int
-		if err := t.stmt(ctx, pagesInUse).QueryRowContext(ctx).Scan(&pages); err != nil {
+		if err := t.queryRow(ctx, pagesInUse).Scan(&pages); err != nil {
 			return err
 		}
 		if pages > memoryPages {
@@ -93,16 +93,16 @@ func (e *expiring) do(ctx context.Context, t *turn) error {
 		}
 	}
 	oldest := e.d.now().UnixNano() // where nothing is left
-	err := t.stmt(ctx, oldestMessage).QueryRowContext(ctx).Scan(&oldest)
+	err := t.queryRow(ctx, oldestMessage).Scan(&oldest)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	t.committed(func() { e.d.oldest = oldest })
+	t.then(effectFunc(func() { e.d.oldest = oldest }))
 	return nil
 }
 
 func (e *expiring) messages(ctx context.Context, t *turn, landed int, before, after int64) (err error) {
-	rows, err := t.stmt(ctx, expireMessages).QueryContext(ctx, e.rows, landed, before, after)
+	rows, err := t.query(ctx, expireMessages, e.rows, landed, before, after)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (e *expiring) messages(ctx context.Context, t *turn, landed int, before, af
 
 // keys deletes those that were inherited by what is gone.
 func (e *expiring) keys(ctx context.Context, t *turn) (err error) {
-	rows, err := t.stmt(ctx, expireKeys).QueryContext(ctx)
+	rows, err := t.query(ctx, expireKeys)
 	if err != nil {
 		return err
 	}
@@ -141,6 +141,6 @@ func (e *expiring) keys(ctx context.Context, t *turn) (err error) {
 
 func (e *expiring) forget(t *turn, number int64, k key) {
 	if e.d.alone && len(k.digest) > 0 {
-		t.committed(func() { e.d.forget(number, []key{k}) })
+		t.then(effectFunc(func() { e.d.forget(number, []key{k}) }))
 	}
 }

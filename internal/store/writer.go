@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -52,43 +50,47 @@ type call struct {
 	done    chan struct{} // nil where nobody waits
 }
 
-// turn is one transaction of the writer.
+// turn is one transaction of the writer. Its statements are those of the one
+// connection that has it.
 type turn struct {
-	tx       *sql.Tx
-	prepared []*sql.Stmt // by statement, of the database
-	mine     []*sql.Stmt // the same, of the transaction
-	after    []func()
+	prepared *[statements]*sql.Stmt
+	after    []effect
 	// grew: it has needed room for something new.
 	grew bool
 }
 
-// stmt is a prepared statement within the transaction.
-func (t *turn) stmt(ctx context.Context, s statement) *sql.Stmt {
-	if t.mine[s] == nil {
-		t.mine[s] = t.tx.StmtContext(ctx, t.prepared[s])
-	}
-	return t.mine[s]
+func (t *turn) exec(ctx context.Context, s statement, args ...any) (sql.Result, error) {
+	return t.prepared[s].ExecContext(ctx, args...)
 }
 
-// exec runs a statement and reports how many rows it changed.
-func (t *turn) exec(ctx context.Context, s statement, args ...any) (int64, error) {
-	result, err := t.stmt(ctx, s).ExecContext(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+func (t *turn) query(ctx context.Context, s statement, args ...any) (*sql.Rows, error) {
+	return t.prepared[s].QueryContext(ctx, args...)
 }
 
-// committed runs f once what the transaction has done is on record.
-func (t *turn) committed(f func()) { t.after = append(t.after, f) }
+func (t *turn) queryRow(ctx context.Context, s statement, args ...any) *sql.Row {
+	return t.prepared[s].QueryRowContext(ctx, args...)
+}
+
+// then has e come about once what the transaction has done is on record.
+func (t *turn) then(e effect) { t.after = append(t.after, e) }
+
+// effect is what a request does beside its database, often the request itself.
+type effect interface{ committed() }
+
+// effectFunc is an effect that is a function.
+type effectFunc func()
+
+func (f effectFunc) committed() { f() }
 
 // writer is the group commit of one database: one goroutine takes all requests
 // that have come and answers them once their common transaction is committed.
 // So a commit costs little, however many callers there are, and what that
 // goroutine alone touches needs no locks.
 type writer struct {
-	db       *sql.DB
-	prepared []*sql.Stmt
+	// prepared are the statements, on one connection: a sql.Tx would prepare its
+	// BEGIN, its COMMIT and its own of each anew, a sixth of the cost of a turn.
+	prepared [statements]*sql.Stmt
+	conn     *sql.Conn
 	// failed is told of a transaction that was rolled back.
 	failed func()
 	// tidy is called after each transaction with the number of its requests, and
@@ -103,12 +105,10 @@ type writer struct {
 	wake  chan struct{}
 	gone  chan struct{} // closed when run has returned
 
-	mu                        sync.Mutex // guards what follows
-	queue                     []*call
-	callers, expected, target int
-	full                      chan struct{}
-	closed                    bool
-	running                   bool
+	mu      sync.Mutex // guards what follows
+	queue   []*call
+	closed  bool
+	running bool
 
 	// The goroutine's own.
 	kept    []*call
@@ -118,14 +118,12 @@ type writer struct {
 
 func newWriter(db *database, o Options) *writer {
 	return &writer{
-		db:     db.DB,
 		wrap:   db.explain,
 		logger: o.Logger,
 		after:  o.After,
 		calls:  sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }},
 		wake:   make(chan struct{}, 1),
 		gone:   make(chan struct{}),
-		full:   make(chan struct{}, 1),
 	}
 }
 
@@ -167,18 +165,9 @@ func (w *writer) put(c *call) error {
 		return ErrClosed
 	}
 	w.queue = append(w.queue, c)
-	if c.done != nil {
-		w.callers++
-	}
-	full, sig := w.target > 0 && w.callers >= w.target, w.target == 0 && len(w.queue) == 1
+	first := len(w.queue) == 1
 	w.mu.Unlock()
-	if full {
-		select {
-		case w.full <- struct{}{}:
-		default:
-		}
-	}
-	if sig {
+	if first {
 		w.signal()
 	}
 	return nil
@@ -222,16 +211,31 @@ func (w *writer) close() {
 	w.signal()
 }
 
-// prepare compiles the statements.
-func (w *writer) prepare(ctx context.Context, texts [statements]string) error {
-	for _, text := range texts {
-		prepared, err := w.db.PrepareContext(ctx, text)
+// prepare compiles the statements on a connection.
+func (w *writer) prepare(ctx context.Context, conn *sql.Conn, texts [statements]string) error {
+	w.conn = conn
+	for i, text := range texts {
+		prepared, err := conn.PrepareContext(ctx, text) //nolint:sqlclosecheck // release does
 		if err != nil {
 			return fmt.Errorf("preparing %s: %w", text, err)
 		}
-		w.prepared = append(w.prepared, prepared)
+		w.prepared[i] = prepared
 	}
 	return nil
+}
+
+// release gives the statements and their connection back.
+func (w *writer) release() error {
+	var err error
+	for _, s := range w.prepared {
+		if s != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	if w.conn != nil {
+		err = errors.Join(err, w.conn.Close())
+	}
+	return err
 }
 
 // run answers requests until the writer is closed and the last has its answer.
@@ -271,28 +275,13 @@ func (w *writer) run(ctx context.Context) error {
 // just given are on their way with their next request: it lets them run as long
 // as more comes of it, which halves the transactions of a busy bridge.
 func (w *writer) take() (calls []*call, open bool) {
-	w.mu.Lock()
-	n := w.callers
-	short := n > 0 && n < w.expected
-	if short {
-		w.target = w.expected
-	}
-	w.mu.Unlock()
-	if short {
-		timer := time.NewTimer(time.Duration(Yields) * time.Microsecond)
-		select {
-		case <-w.full:
-		case <-timer.C:
-		}
-		timer.Stop()
-	} else if n > 0 {
+	for last, n := -1, w.waiting(); n > 0 && n != last && n < maxTurn; {
 		runtime.Gosched()
+		last, n = n, w.waiting()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	calls, w.queue = w.queue, nil
-	w.expected = w.callers
-	w.callers, w.target = 0, 0
 	return calls, !w.closed
 }
 
@@ -333,41 +322,39 @@ type beginError struct{ error }
 func (e *beginError) Unwrap() error { return e.error }
 
 // commit does the calls in one transaction and answers them, unless it fails.
-var (
-	Yields, _    = strconv.Atoi(os.Getenv("Y"))
-	Turns, Calls int
-)
-
 func (w *writer) commit(ctx context.Context, calls []*call) error {
-	Turns++
-	Calls += len(calls)
-	tx, err := w.db.BeginTx(ctx, nil)
-	if err != nil {
-		return w.wrap(&beginError{fmt.Errorf("beginning: %w", err)})
-	}
-	t := &turn{tx: tx, prepared: w.prepared, mine: make([]*sql.Stmt, len(w.prepared))}
-	for _, c := range calls {
-		if err := c.request.do(ctx, t); err != nil {
-			tx.Rollback()
-			w.failed()
-			return w.wrap(err)
-		}
-	}
-	if err := tx.Commit(); err != nil {
+	t := &turn{prepared: &w.prepared}
+	if err := w.transact(ctx, t, calls); err != nil {
+		_, _ = t.exec(ctx, rollbackTurn) // it may be gone already
 		w.failed()
-		return w.wrap(fmt.Errorf("committing: %w", err))
+		return w.wrap(err)
 	}
 	if w.trouble != nil && t.grew {
 		w.trouble = nil
 		w.logger.LogAttrs(ctx, slog.LevelInfo, "the store can be written to again")
 	}
-	for _, f := range t.after {
-		f()
+	for _, e := range t.after {
+		e.committed()
 	}
 	for _, c := range calls {
 		if c.done != nil {
 			c.done <- struct{}{}
 		}
+	}
+	return nil
+}
+
+func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
+	if _, err := t.exec(ctx, beginTurn); err != nil {
+		return &beginError{fmt.Errorf("beginning: %w", err)}
+	}
+	for _, c := range calls {
+		if err := c.request.do(ctx, t); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(ctx, commitTurn); err != nil {
+		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
 }

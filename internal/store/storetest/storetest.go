@@ -110,20 +110,20 @@ func testKeys(t *testing.T, open Opener) {
 		second delivery.Keys
 		want   bool
 	}{
-		{"key, whatever became of it", all, state(providers.Refused), "given", delivery.Keys{Idempotency: "k"}, true},
+		{"key, whatever became of it", all, new(providers.Refused), "given", delivery.Keys{Idempotency: "k"}, true},
 		{"key, in flight", all, nil, "", delivery.Keys{Idempotency: "k"}, true},
-		{"another key", all, state(providers.Accepted), "given", delivery.Keys{Idempotency: "other"}, false},
+		{"another key", all, new(providers.Accepted), "given", delivery.Keys{Idempotency: "other"}, false},
 		{"message id, in flight", all, nil, "", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply not known", all, state(providers.Accepted), "", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply lost", all, state(providers.Accepted), "lost", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply given", all, state(providers.Accepted), "given", delivery.Keys{MessageID: "m"}, false},
-		{"message id, another", all, state(providers.Accepted), "lost", delivery.Keys{MessageID: "other"}, false},
+		{"message id, reply not known", all, new(providers.Accepted), "", delivery.Keys{MessageID: "m"}, true},
+		{"message id, reply lost", all, new(providers.Accepted), "lost", delivery.Keys{MessageID: "m"}, true},
+		{"message id, reply given", all, new(providers.Accepted), "given", delivery.Keys{MessageID: "m"}, false},
+		{"message id, another", all, new(providers.Accepted), "lost", delivery.Keys{MessageID: "other"}, false},
 		{"content, in flight", all, nil, "", delivery.Keys{Content: "c"}, false},
-		{"content, reply not known", all, state(providers.Accepted), "", delivery.Keys{Content: "c"}, false},
-		{"content, reply lost", all, state(providers.Accepted), "lost", delivery.Keys{Content: "c"}, true},
-		{"content, reply given", all, state(providers.Accepted), "given", delivery.Keys{Content: "c"}, false},
-		{"content, ambiguous", all, state(providers.Ambiguous), "", delivery.Keys{Content: "c"}, true},
-		{"nothing", delivery.Keys{}, state(providers.Accepted), "lost", delivery.Keys{}, false},
+		{"content, reply not known", all, new(providers.Accepted), "", delivery.Keys{Content: "c"}, false},
+		{"content, reply lost", all, new(providers.Accepted), "lost", delivery.Keys{Content: "c"}, true},
+		{"content, reply given", all, new(providers.Accepted), "given", delivery.Keys{Content: "c"}, false},
+		{"content, ambiguous", all, new(providers.Ambiguous), "", delivery.Keys{Content: "c"}, true},
+		{"nothing", delivery.Keys{}, new(providers.Accepted), "lost", delivery.Keys{}, false},
 	} {
 		first, second := fmt.Sprintf("first-%d", i), fmt.Sprintf("second-%d", i)
 		own := func(k delivery.Keys) delivery.Keys { // each case is alone
@@ -153,8 +153,6 @@ func testKeys(t *testing.T, open Opener) {
 		}
 	}
 }
-
-func state(s providers.State) *providers.State { return &s }
 
 // checkOutcome compares what is kept of a result.
 func checkOutcome(t *testing.T, name string, got, want providers.Outcome) {
