@@ -45,7 +45,7 @@ func dial(ctx context.Context, address string) (*client, error) {
 }
 
 // send hands over one mail as wire rendered it and returns the reply to it.
-func (c *client) send(from, to string, mail []byte) (code int, text string, err error) {
+func (c *client) send(from, to string, mail ...[]byte) (code int, text string, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return 0, "", err
 	}
@@ -58,7 +58,7 @@ func (c *client) send(from, to string, mail []byte) (code int, text string, err 
 	if err := c.command(354, "DATA"); err != nil {
 		return 0, "", err
 	}
-	if _, err := c.conn.Write(mail); err != nil {
+	if _, err := (*net.Buffers)(&mail).WriteTo(c.conn); err != nil {
 		return 0, "", fmt.Errorf("writing the mail: %w", err)
 	}
 	return c.text.ReadResponse(0)
@@ -106,7 +106,7 @@ func flood(ctx context.Context, address string, j job) error {
 					c.close()
 				}
 			}()
-			for sent.Add(1) <= int64(j.count) {
+			for n := sent.Add(1); n <= int64(j.count); n = sent.Add(1) {
 				if c != nil && j.dialled {
 					c.close()
 					c = nil
@@ -117,7 +117,7 @@ func flood(ctx context.Context, address string, j job) error {
 						return err
 					}
 				}
-				if err := sendOne(c, j.mail); err != nil {
+				if err := sendOne(c, n, j.mail); err != nil {
 					return err
 				}
 			}
@@ -127,8 +127,11 @@ func flood(ctx context.Context, address string, j job) error {
 	return group.Wait()
 }
 
-func sendOne(c *client, mail []byte) error {
-	code, text, err := c.send("app@example.com", "user@example.net", mail)
+// sendOne sends a mail under a Message-ID of its own: with that of one in flight
+// it would be a repeat, which costs nearly nothing.
+func sendOne(c *client, n int64, mail []byte) error {
+	id := fmt.Appendf(nil, "Message-ID: <%d@app.example.com>\r\n", n)
+	code, text, err := c.send("app@example.com", "user@example.net", id, mail)
 	if err != nil {
 		return err
 	}

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// head is what a web application's mail library writes.
+// head is what a web application's mail library writes, but for the Message-ID,
+// which sendOne adds.
 func head() string {
 	return "Date: " + time.Now().Format(time.RFC1123Z) + "\r\n" +
 		"From: \"Example Shop\" <app@example.com>\r\n" +
 		"To: User <user@example.net>\r\n" +
 		"Reply-To: help@example.com\r\n" +
 		"Subject: =?utf-8?Q?Your_order_=E2=80=94_thank_you?=\r\n" +
-		"Message-ID: <20260202100000.1234@app.example.com>\r\n" +
 		"X-Mailer: Example 1.0\r\n" +
 		"MIME-Version: 1.0\r\n"
 }

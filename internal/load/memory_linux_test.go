@@ -70,14 +70,14 @@ func benchmarkMemory(b *testing.B, binary string, p heavyProvider, mail []byte) 
 	bridge := startBridge(b, binary, p.table, newSink(b, heavyMails, p.status, p.answer))
 	for b.Loop() {
 		var group errgroup.Group
-		for range heavyMails {
+		for n := range int64(heavyMails) {
 			group.Go(func() error {
 				c, err := dial(b.Context(), bridge.address)
 				if err != nil {
 					return err
 				}
 				defer c.close()
-				return sendOne(c, mail)
+				return sendOne(c, n, mail)
 			})
 		}
 		if err := group.Wait(); err != nil {

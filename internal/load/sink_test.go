@@ -4,27 +4,29 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// newSink is a provider that reads everything and takes it, in these words. It reads no body
-// before together requests have come, so that so many mails are in flight at
-// once.
+// newSink is a provider that reads everything and takes it, in these words. It reads no
+// body before together requests have come, so that so many mails are in flight
+// at once.
 func newSink(tb testing.TB, together, status int, answer string) string {
 	tb.Helper()
-	var waiting sync.WaitGroup
-	waiting.Add(together)
-	var come sync.Mutex // guards missing
-	missing := together
+	var come atomic.Int64
+	all := make(chan struct{})
+	if together == 0 {
+		close(all)
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		come.Lock()
-		if missing > 0 {
-			missing--
-			waiting.Done()
+		if come.Add(1) == int64(together) {
+			close(all)
 		}
-		come.Unlock()
-		waiting.Wait()
+		select {
+		case <-all:
+		case <-tb.Context().Done():
+			return
+		}
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			return
 		}
