@@ -19,7 +19,6 @@ type beginning struct {
 	keys   [kinds]key
 
 	earlier *delivery.Past
-	err     error
 }
 
 func newBeginning(d *deliveries, f delivery.Flight) (*beginning, error) {
@@ -33,7 +32,7 @@ func newBeginning(d *deliveries, f delivery.Flight) (*beginning, error) {
 }
 
 func (b *beginning) do(ctx context.Context, t *turn) error {
-	b.earlier, b.err = nil, nil
+	b.earlier = nil
 	now := b.d.now()
 	continued, earlier, err := b.look(ctx, t, now)
 	if err != nil {
@@ -90,8 +89,8 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 		deadline: b.flight.Deadline.UnixNano(),
 		keys:     b.keys,
 	}
-	if b.err = b.expect(m, continued); b.err != nil {
-		return nil //nolint:nilerr // the caller is refused; the turn goes on for the others
+	if err := b.expect(m, continued); err != nil {
+		return &refusal{err}
 	}
 	m.ambiguous = anyAmbiguous(m.results)
 	outcome := encodeOutcome(m.results, roomBytes+encodedBytes(m.results))
@@ -106,9 +105,10 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 	if err != nil {
 		return err
 	}
-	if n, err := inserted.RowsAffected(); err != nil || n == 0 {
-		b.err = fmt.Errorf("message %s is on record already", m.id)
+	if n, err := inserted.RowsAffected(); err != nil {
 		return err
+	} else if n == 0 {
+		return &refusal{errors.New("it is on record already")}
 	}
 	if m.number, err = inserted.LastInsertId(); err != nil {
 		return err

@@ -66,19 +66,16 @@ func openSQLite(ctx context.Context, path string) (*database, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("creating %s: %w", path, err)
 	}
-	name := (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	if err := d.connect(ctx, "file:"+name); err != nil {
-		return nil, err
+	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
+	if d.log, err = openConnection(name, "cache_size(-64)"); err != nil {
+		return nil, d.explain(err)
 	}
-	if d.log, err = openConnection("file:"+name, "cache_size(-64)"); err != nil {
-		return nil, errors.Join(d.explain(err), d.close())
-	}
-	return d, nil
+	return d, d.connect(ctx, name)
 }
 
-// connect opens the connection that writes and proves that it can.
-func (d *database) connect(ctx context.Context, name string) error {
-	var err error
+// connect opens the connection that writes and proves that it can; the database
+// is closed where it cannot.
+func (d *database) connect(ctx context.Context, name string) (err error) {
 	d.DB, err = openConnection(name,
 		"journal_mode(WAL)",
 		fmt.Sprintf("cache_size(-%d)", cacheKiB),

@@ -39,34 +39,39 @@ type deliveries struct {
 	written int                 // requests since the log was copied, or memory looked at
 }
 
-// openDeliveries opens the database and puts right what an end without warning
-// has left.
+// openDeliveries brings a database up to date and puts right what an end without
+// warning has left. The database is closed with it, or after an error.
 func openDeliveries(ctx context.Context, db *database, o Options) (*deliveries, error) {
-	files, err := fs.Sub(sqliteFiles, "sqlite/delivery")
-	if err != nil {
-		return nil, fmt.Errorf("finding the migrations: %w", err)
-	}
-	if err := migrate(ctx, db.DB, files); err != nil {
-		return nil, err
-	}
 	d := &deliveries{
 		db: db, writer: newWriter(db, o), instance: o.Instance, now: o.Now, alone: !o.shared,
 		index: newIndex(), flights: make(map[string]*message),
 	}
 	d.writer.failed = func() { clear(d.flights) } // it may hold what is not on record
 	d.writer.tidy = d.tidy
+	if err := d.begin(ctx); err != nil {
+		return nil, errors.Join(db.explain(err), d.close())
+	}
+	return d, nil
+}
+
+func (d *deliveries) begin(ctx context.Context) error {
+	files, err := fs.Sub(sqliteFiles, "sqlite/delivery")
+	if err != nil {
+		return fmt.Errorf("finding the migrations: %w", err)
+	}
+	if err := migrate(ctx, d.db.DB, files); err != nil {
+		return err
+	}
 	if err := d.sweep(ctx); err != nil {
-		return nil, fmt.Errorf("settling what was in flight: %w", err)
+		return fmt.Errorf("settling what was in flight: %w", err)
 	}
 	if err := d.load(ctx); err != nil {
-		return nil, fmt.Errorf("loading the keys: %w", err)
+		return fmt.Errorf("loading the keys: %w", err)
 	}
-	conn, err := db.Conn(ctx) // the writer's from now on
-	if err != nil {
-		return nil, err
-	}
-	return d, d.writer.prepare(ctx, conn, sqliteStatements())
+	return d.writer.prepare(ctx, sqliteStatements())
 }
+
+func (d *deliveries) close() error { return errors.Join(d.writer.release(), d.db.close()) }
 
 // sweep lands what nobody will land any more. What is still in flight of another
 // bridge is left alone until its deadline.

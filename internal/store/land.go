@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"smtpbridge/providers"
@@ -13,25 +12,21 @@ type landing struct {
 	d       *deliveries
 	id      string
 	outcome providers.Outcome
-
-	err error
 }
 
 // keep detaches it from the caller, who was told that it has failed.
 func (l *landing) keep() { l.outcome = slices.Clone(l.outcome) }
 
 func (l *landing) do(ctx context.Context, t *turn) error {
-	l.err = nil
 	m, err := l.d.current(ctx, t, l.id)
 	if err != nil {
 		return err
 	}
 	if m == nil {
-		l.err = ErrNotFound
-		return nil
+		return &refusal{ErrNotFound}
 	}
-	if l.err = learn(m.results, l.outcome); l.err != nil {
-		return nil //nolint:nilerr // the caller is refused; the turn goes on for the others
+	if err := learn(m.results, l.outcome); err != nil {
+		return &refusal{err}
 	}
 	m.landed = true
 	if err := l.d.write(ctx, t, landMessage, m); err != nil {
@@ -105,8 +100,8 @@ type looking struct {
 
 func (l *looking) do(ctx context.Context, t *turn) (err error) {
 	l.found, err = l.d.byID(ctx, t, l.id, l.d.now())
-	if err != nil {
-		return fmt.Errorf("reading: %w", err)
+	if err == nil && l.found == nil {
+		err = &refusal{ErrNotFound}
 	}
-	return nil
+	return err
 }

@@ -39,7 +39,7 @@ const messageColumns = `number, id, instance, received, deadline, landed, ambigu
 
 // sqliteStatements are the texts in SQLite's dialect.
 func sqliteStatements() [statements]string {
-	return [statements]string{ //nolint:gosec // a key of a message is no credential
+	return [statements]string{ //nolint:gosec // its keys are no credentials
 		// The lock is taken where it can be waited for.
 		beginTurn:    `BEGIN IMMEDIATE`,
 		commitTurn:   `COMMIT`,

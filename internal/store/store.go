@@ -151,7 +151,7 @@ func (s *Store) enter(ctx context.Context, dir string, shared bool) error {
 			return nil
 		}
 		if !errors.Is(err, errLocked) || tries == lockTries {
-			return fmt.Errorf("%s: %w; stop it, or give this one a data_dir of its own", dir, err)
+			return fmt.Errorf("%s: %w", dir, err)
 		}
 		select {
 		case <-s.after(lockInterval):
@@ -175,18 +175,18 @@ func (s *Store) open(ctx context.Context, path string, o Options) error {
 		return err
 	}
 	s.deliveries, err = openDeliveries(ctx, db, o)
-	if err != nil {
-		return errors.Join(db.explain(err), db.close())
-	}
-	return nil
+	return err
 }
 
 // Run does what is asked of the store, until ctx ends or the store is closed,
 // and then what was asked before.
 func (s *Store) Run(ctx context.Context) error {
 	w := s.deliveries.writer
-	if !w.start() {
-		return errors.New("the store runs already, or ran")
+	if claimed, closed := w.start(); !claimed {
+		if closed {
+			return nil
+		}
+		return errors.New("the store runs already")
 	}
 	stop := context.AfterFunc(ctx, w.close)
 	defer stop()
@@ -210,11 +210,11 @@ func (s *Store) Close(ctx context.Context) error {
 	w := s.deliveries.writer
 	w.close()
 	var lost error
-	if w.start() {
+	if claimed, _ := w.start(); claimed {
 		lost = w.run(ctx) // what was left behind for a Run that never came
 	}
 	<-w.gone
-	if err := errors.Join(lost, w.release(), s.deliveries.db.close(), s.leave()); err != nil {
+	if err := errors.Join(lost, s.deliveries.close(), s.leave()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
@@ -236,10 +236,7 @@ func (s *Store) Begin(ctx context.Context, f delivery.Flight) (*delivery.Past, e
 	if err != nil {
 		return nil, err
 	}
-	if err = s.deliveries.writer.do(ctx, b); err == nil {
-		err = b.err
-	}
-	if err != nil {
+	if err := s.deliveries.writer.do(ctx, b); err != nil {
 		return nil, fmt.Errorf("putting message %s on record: %w", f.ID, err)
 	}
 	return b.earlier, nil
@@ -250,11 +247,7 @@ func (s *Store) Begin(ctx context.Context, f delivery.Flight) (*delivery.Past, e
 // [ErrNotFound] says that the message is not remembered, or no longer.
 func (s *Store) Land(ctx context.Context, id string, outcome providers.Outcome) error {
 	l := &landing{d: s.deliveries, id: id, outcome: outcome}
-	err := s.deliveries.writer.do(context.WithoutCancel(ctx), l)
-	if err == nil {
-		err = l.err
-	}
-	if err != nil {
+	if err := s.deliveries.writer.do(context.WithoutCancel(ctx), l); err != nil {
 		return fmt.Errorf("recording what became of message %s: %w", id, err)
 	}
 	return nil
@@ -278,11 +271,7 @@ func (s *Store) Await(ctx context.Context, id string) (*delivery.Past, error) {
 	defer leave()
 	for {
 		l := &looking{d: s.deliveries, id: id}
-		err := s.deliveries.writer.do(context.WithoutCancel(ctx), l)
-		if err == nil && l.found == nil {
-			err = ErrNotFound
-		}
-		if err != nil {
+		if err := s.deliveries.writer.do(context.WithoutCancel(ctx), l); err != nil {
 			return nil, fmt.Errorf("waiting for message %s: %w", id, err)
 		}
 		now := s.now()

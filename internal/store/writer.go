@@ -29,11 +29,16 @@ var ErrClosed = errors.New("the store is closed")
 
 // request is something that a caller wants of a database.
 type request interface {
-	// do runs in a transaction that requests share. An error is the database's, and
-	// the transaction ends; what is wrong with the request itself is for it to
-	// keep. It may be called again after a transaction that failed.
+	// do runs in a transaction that requests share. A refusal is for the caller; any
+	// other error is the database's, and ends the transaction. It may be called
+	// again after a transaction that failed.
 	do(ctx context.Context, t *turn) error
 }
+
+// refusal is what is wrong with a request itself, which has changed nothing.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
 
 // keeper is a request that is tried again when the database has failed, although
 // its caller was told: what it knows must not be lost.
@@ -91,13 +96,12 @@ type writer struct {
 	// BEGIN, its COMMIT and its own of each anew, a sixth of the cost of a turn.
 	prepared [statements]*sql.Stmt
 	conn     *sql.Conn
+	db       *database
 	// failed is told of a transaction that was rolled back.
 	failed func()
 	// tidy is called after each transaction with the number of its requests, and
 	// with 0 when there is nothing else to do.
-	tidy func(ctx context.Context, requests int)
-	// wrap makes the errors of the database fit to be read.
-	wrap   func(error) error
+	tidy   func(ctx context.Context, requests int)
 	logger *slog.Logger
 	after  func(time.Duration) <-chan time.Time
 
@@ -118,7 +122,7 @@ type writer struct {
 
 func newWriter(db *database, o Options) *writer {
 	return &writer{
-		wrap:   db.explain,
+		db:     db,
 		logger: o.Logger,
 		after:  o.After,
 		calls:  sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }},
@@ -192,15 +196,13 @@ func (w *writer) withdraw(c *call) bool {
 	return true
 }
 
-// start claims the goroutine's part; it reports false where somebody has it.
-func (w *writer) start() bool {
+// start claims the goroutine's part, unless somebody has it or had it.
+func (w *writer) start() (claimed, closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.running {
-		return false
-	}
+	claimed = !w.running
 	w.running = true
-	return true
+	return claimed, w.closed
 }
 
 // close lets nothing new in.
@@ -211,31 +213,35 @@ func (w *writer) close() {
 	w.signal()
 }
 
-// prepare compiles the statements on a connection.
-func (w *writer) prepare(ctx context.Context, conn *sql.Conn, texts [statements]string) error {
+// prepare takes a connection and compiles the statements on it. After an error,
+// too, release must be called.
+func (w *writer) prepare(ctx context.Context, texts [statements]string) error {
+	conn, err := w.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
 	w.conn = conn
 	for i, text := range texts {
-		prepared, err := conn.PrepareContext(ctx, text) //nolint:sqlclosecheck // release does
-		if err != nil {
+		var err error
+		if w.prepared[i], err = conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // release does
 			return fmt.Errorf("preparing %s: %w", text, err)
 		}
-		w.prepared[i] = prepared
 	}
 	return nil
 }
 
-// release gives the statements and their connection back.
+// release gives the connection back, once nothing runs any more.
 func (w *writer) release() error {
-	var err error
-	for _, s := range w.prepared {
-		if s != nil {
-			err = errors.Join(err, s.Close())
+	if w.conn == nil {
+		return nil
+	}
+	var errs []error
+	for _, prepared := range w.prepared {
+		if prepared != nil {
+			errs = append(errs, prepared.Close())
 		}
 	}
-	if w.conn != nil {
-		err = errors.Join(err, w.conn.Close())
-	}
-	return err
+	return errors.Join(append(errs, w.conn.Close())...)
 }
 
 // run answers requests until the writer is closed and the last has its answer.
@@ -325,9 +331,9 @@ func (e *beginError) Unwrap() error { return e.error }
 func (w *writer) commit(ctx context.Context, calls []*call) error {
 	t := &turn{prepared: &w.prepared}
 	if err := w.transact(ctx, t, calls); err != nil {
-		_, _ = t.exec(ctx, rollbackTurn) // it may be gone already
+		_, _ = t.exec(ctx, rollbackTurn) // SQLite may have done it
 		w.failed()
-		return w.wrap(err)
+		return w.db.explain(err)
 	}
 	if w.trouble != nil && t.grew {
 		w.trouble = nil
@@ -349,7 +355,11 @@ func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 		return &beginError{fmt.Errorf("beginning: %w", err)}
 	}
 	for _, c := range calls {
-		if err := c.request.do(ctx, t); err != nil {
+		c.err = nil
+		err := c.request.do(ctx, t)
+		if refused, ok := errors.AsType[*refusal](err); ok {
+			c.err = refused.error
+		} else if err != nil {
 			return err
 		}
 	}

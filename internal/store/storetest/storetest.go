@@ -1,394 +1,226 @@
-// Package storetest is the suite that every database passes: what the pipeline
-// must remember so that nothing is sent twice, and what counts against quotas.
+// Package storetest says what a store must do, whatever database is below it: the
+// rules of delivery.Memory and delivery.Quotas, through restarts and kills, and,
+// where several bridges share the database, between them.
+//
+// A new database is a single call of [Run].
 package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 )
 
-// Store is what the suite tests.
+// Store is what is tested.
 type Store interface {
 	delivery.Memory
 	delivery.Quotas
+
+	Run(ctx context.Context) error
+	Close(ctx context.Context) error
+	Check(ctx context.Context) error
 }
 
-// Opener opens a store with a clock. A second call, while the first store is
-// closed or killed, finds what that has put on record.
-type Opener interface {
-	// Open runs the store until the test ends or Close.
-	Open(t *testing.T, now func() time.Time) Store
-	// Close ends the store that was opened last; where it keeps nothing across that
-	// it reports false.
-	Close(t *testing.T) (keeps bool)
+// Options are what a store is opened with.
+type Options struct {
+	Instance string
+	Now      func() time.Time
+	After    func(time.Duration) <-chan time.Time
 }
 
-// Run runs the whole suite; open gives each test a database of its own.
-func Run(t *testing.T, open func(t *testing.T) Opener) {
+// Database is one that is empty at first.
+type Database struct {
+	// Open opens it, again after Close, and where it is Shared any number of times.
+	Open func(ctx context.Context, o Options) (Store, error)
+	// Crash makes the next Open find what a kill of the process now would leave; the
+	// stores that are open are then only closed. It is nil for a database that
+	// keeps nothing when it is closed.
+	Crash func() error
+	// Shared: several bridges may have it open.
+	Shared bool
+}
+
+// Run runs the suite; create makes a new database for each test.
+func Run(t *testing.T, create func(t *testing.T) Database) {
 	t.Helper()
-	for name, test := range map[string]func(*testing.T, Opener){
-		"keys": testKeys, "retention": testRetention, "landing": testLanding, "continues": testContinues,
-		"await": testAwait, "restart": testRestart, "deadline": testDeadline, "at once": testAtOnce, "quotas": testQuotas,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t)) })
-	}
-}
-
-var start = time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)
-
-// clock is moved by hand.
-type clock struct {
-	mu  sync.Mutex // guards now
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: start} }
-
-func (c *clock) read() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) move(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-func flight(id string, at time.Time, k delivery.Keys) delivery.Flight {
-	return delivery.Flight{ID: id, Time: at, Deadline: at.Add(time.Minute), Keys: k, Recipients: []string{"a@x.test", "b@x.test"}}
-}
-
-func outcome(state providers.State) providers.Outcome {
-	var err *providers.Error
-	if state != providers.Accepted {
-		err = &providers.Error{Category: providers.NetworkError, Local: true, Message: "no answer"}
-	}
-	o := providers.Fail([]string{"a@x.test", "b@x.test"}, state, err)
-	for i := range o {
-		o[i].Provider, o[i].ProviderID = "mail", fmt.Sprintf("id-%d", i)
-	}
-	return o
-}
-
-func begin(t *testing.T, s Store, f delivery.Flight) *delivery.Past {
-	t.Helper()
-	past, err := s.Begin(t.Context(), f)
-	if err != nil {
-		t.Fatalf("Begin(%s): %v", f.ID, err)
-	}
-	return past
-}
-
-func land(t *testing.T, s Store, id string, o providers.Outcome) {
-	t.Helper()
-	if err := s.Land(t.Context(), id, o); err != nil {
-		t.Fatalf("Land(%s): %v", id, err)
-	}
-}
-
-// testKeys: what a second message repeats, by what became of the first.
-func testKeys(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	all := delivery.Keys{Idempotency: "k", MessageID: "m", Content: "c"}
-	for i, tt := range []struct {
-		name   string
-		first  delivery.Keys
-		state  *providers.State // nil: in flight
-		reply  string           // given, lost, nothing
-		second delivery.Keys
-		want   bool
+	tests := []struct {
+		name string
+		run  func(t *testing.T, create func(t *testing.T) Database)
 	}{
-		{"key, whatever became of it", all, new(providers.Refused), "given", delivery.Keys{Idempotency: "k"}, true},
-		{"key, in flight", all, nil, "", delivery.Keys{Idempotency: "k"}, true},
-		{"another key", all, new(providers.Accepted), "given", delivery.Keys{Idempotency: "other"}, false},
-		{"message id, in flight", all, nil, "", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply not known", all, new(providers.Accepted), "", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply lost", all, new(providers.Accepted), "lost", delivery.Keys{MessageID: "m"}, true},
-		{"message id, reply given", all, new(providers.Accepted), "given", delivery.Keys{MessageID: "m"}, false},
-		{"message id, another", all, new(providers.Accepted), "lost", delivery.Keys{MessageID: "other"}, false},
-		{"content, in flight", all, nil, "", delivery.Keys{Content: "c"}, false},
-		{"content, reply not known", all, new(providers.Accepted), "", delivery.Keys{Content: "c"}, false},
-		{"content, reply lost", all, new(providers.Accepted), "lost", delivery.Keys{Content: "c"}, true},
-		{"content, reply given", all, new(providers.Accepted), "given", delivery.Keys{Content: "c"}, false},
-		{"content, ambiguous", all, new(providers.Ambiguous), "", delivery.Keys{Content: "c"}, true},
-		{"nothing", delivery.Keys{}, new(providers.Accepted), "lost", delivery.Keys{}, false},
-	} {
-		first, second := fmt.Sprintf("first-%d", i), fmt.Sprintf("second-%d", i)
-		own := func(k delivery.Keys) delivery.Keys { // each case is alone
-			for _, text := range []*string{&k.Idempotency, &k.MessageID, &k.Content} {
-				if *text != "" {
-					*text += fmt.Sprint(i)
-				}
-			}
-			return k
-		}
-		begin(t, s, flight(first, c.read(), own(tt.first)))
-		if tt.state != nil {
-			land(t, s, first, outcome(*tt.state))
-		}
-		if tt.reply != "" {
-			s.Replied(first, tt.reply == "given")
-		}
-		past := begin(t, s, flight(second, c.read(), own(tt.second)))
-		switch {
-		case (past != nil) != tt.want:
-			t.Errorf("%s: repeats %+v, want a repeat %v", tt.name, past, tt.want)
-		case past == nil:
-		case past.ID != first || past.InFlight != (tt.state == nil) || !past.Time.Equal(c.read()):
-			t.Errorf("%s: repeats %+v, want %s", tt.name, past, first)
-		case tt.state != nil:
-			checkOutcome(t, tt.name, past.Outcome, outcome(*tt.state))
-		}
+		{"Keys", testKeys},
+		{"KeysApart", testKeysApart},
+		{"Retention", testRetention},
+		{"Past", testPast},
+		{"Refused", testRefused},
+		{"Continues", testContinues},
+		{"ContinuesTakesOver", testTakesOver},
+		{"Land", testLand},
+		{"LandOnce", testLandOnce},
+		{"Await", testAwait},
+		{"AwaitDeadline", testAwaitDeadline},
+		{"Ended", testEnded},
+		{"RepeatsAtOnce", testRepeatsAtOnce},
+		{"ContinuationsAtOnce", testContinuationsAtOnce},
+		{"MessagesAtOnce", testMessagesAtOnce},
+		{"Quotas", testQuotas},
+		{"QuotasAtOnce", testQuotasAtOnce},
+		{"Expiry", testExpiry},
+		{"Restart", testRestart},
+		{"OtherInstance", testOtherInstance},
+		{"QuotasRestart", testQuotasRestart},
+		{"Bridges", testBridges},
+		{"Model", testModel},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.run(t, create)
+		})
 	}
 }
 
-// checkOutcome compares what is kept of a result.
-func checkOutcome(t *testing.T, name string, got, want providers.Outcome) {
+// bridge is a store that runs, with the clock and the database below it.
+type bridge struct {
+	Store
+
+	t        *testing.T
+	database Database
+	clock    *Clock
+	stop     func() error
+}
+
+// start opens a database as an instance.
+func start(ctx context.Context, db Database, clock *Clock, instance string) (*bridge, error) {
+	s, err := db.Open(ctx, Options{Instance: instance, Now: clock.Now, After: clock.After})
+	if err != nil {
+		return nil, fmt.Errorf("opening: %w", err)
+	}
+	detached := context.WithoutCancel(ctx)
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(detached) }()
+	stop := sync.OnceValue(func() error { return errors.Join(s.Close(detached), <-ran) })
+	return &bridge{Store: s, database: db, clock: clock, stop: stop}, nil
+}
+
+// open starts a bridge on a new database; the end of the test stops it.
+func open(t *testing.T, create func(t *testing.T) Database) *bridge {
 	t.Helper()
-	kept := func(o providers.Outcome) []string {
-		var lines []string
-		for _, r := range o {
-			line := fmt.Sprint(r.Recipient, " ", r.State, " ", r.Provider)
-			if r.State == providers.Accepted {
-				line += " " + r.ProviderID
-			}
-			if r.Err != nil {
-				line += fmt.Sprint(" ", r.Err.Category, r.Err.Local, r.Err.Message)
-			}
-			lines = append(lines, line)
-		}
-		return lines
-	}
-	if diff := cmp.Diff(kept(want), kept(got)); diff != "" {
-		t.Errorf("%s: outcome (-want +got):\n%s", name, diff)
-	}
+	return join(t, create(t), NewClock(), "a")
 }
 
-func testRetention(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	k := delivery.Keys{Idempotency: "k"}
-	begin(t, s, flight("1", c.read(), k))
-	land(t, s, "1", outcome(providers.Accepted))
-	c.move(delivery.Retention - time.Second)
-	if past := begin(t, s, flight("2", c.read(), k)); past == nil {
-		t.Error("within 24 h nothing is repeated")
-	}
-	c.move(2 * time.Second)
-	if past := begin(t, s, flight("3", c.read(), k)); past != nil {
-		t.Errorf("after 24 h %s is repeated", past.ID)
-	}
-}
-
-// testLanding: later answers settle what was ambiguous, and nothing else.
-func testLanding(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	k := delivery.Keys{Idempotency: "k"}
-	begin(t, s, flight("1", c.read(), k))
-	first := outcome(providers.Ambiguous)
-	first[0] = outcome(providers.Accepted)[0]
-	land(t, s, "1", first)
-	refused := outcome(providers.Refused)
-	land(t, s, "1", refused[:1])
-	checkOutcome(t, "accepted stays", begin(t, s, flight("2", c.read(), k)).Outcome, first)
-	accepted := outcome(providers.Accepted)
-	land(t, s, "1", accepted[1:])
-	checkOutcome(t, "ambiguous is settled", begin(t, s, flight("3", c.read(), k)).Outcome, accepted)
-	land(t, s, "1", refused)
-	checkOutcome(t, "settled stays", begin(t, s, flight("4", c.read(), k)).Outcome, accepted)
-}
-
-// testContinues: a flight takes an earlier one's place, once.
-func testContinues(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	k := delivery.Keys{MessageID: "m"}
-	begin(t, s, flight("1", c.read(), k))
-	first := outcome(providers.Refused)
-	first[0] = outcome(providers.Accepted)[0]
-	land(t, s, "1", first)
-	s.Replied("1", false)
-	again := flight("2", c.read(), k)
-	again.Continues, again.Known = "1", first[:1]
-	if past := begin(t, s, again); past != nil {
-		t.Fatalf("the continuation repeats %s", past.ID)
-	}
-	other := again
-	other.ID = "3"
-	if past := begin(t, s, other); past == nil || past.ID != "2" || !past.InFlight {
-		t.Errorf("a second continuation finds %+v, want 2 in flight", past)
-	}
-	if past := begin(t, s, flight("4", c.read(), k)); past == nil || past.ID != "2" {
-		t.Errorf("a repeat finds %+v, want 2", past)
-	}
-	done := outcome(providers.Accepted)
-	land(t, s, "2", done)
-	checkOutcome(t, "the whole", begin(t, s, flight("5", c.read(), k)).Outcome, done)
-}
-
-// testAwait: whoever waits is woken by the landing, and by the end of its own time.
-func testAwait(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	begin(t, s, flight("1", c.read(), delivery.Keys{MessageID: "m"}))
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if past, err := s.Await(ended, "1"); err != nil || !past.InFlight || past.Outcome[0].State != providers.Ambiguous {
-		t.Errorf("at the end of the wait: %+v, %v; want in flight and ambiguous", past, err)
-	}
-	var wg sync.WaitGroup
-	for range 5 {
-		wg.Go(func() {
-			past, err := s.Await(t.Context(), "1")
-			if err != nil || past.InFlight || past.Outcome.Accepted() != 2 {
-				t.Errorf("after the landing: %+v, %v; want both accepted", past, err)
-			}
-		})
-	}
-	land(t, s, "1", outcome(providers.Accepted))
-	wg.Wait()
-}
-
-// testRestart: what was in flight is ambiguous afterwards, what was told stays so.
-func testRestart(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	for _, id := range []string{"flying", "landed", "told"} {
-		begin(t, s, flight(id, c.read(), delivery.Keys{MessageID: id}))
-	}
-	land(t, s, "landed", outcome(providers.Accepted))
-	land(t, s, "told", outcome(providers.Accepted))
-	s.Replied("told", true)
-	if ok, err := s.Take(t.Context(), "mail", 7, delivery.QuotaLimits{Day: 10}, c.read()); err != nil || !ok {
-		t.Fatalf("Take() = %v, %v", ok, err)
-	}
-	if !open.Close(t) {
-		return
-	}
-	s = open.Open(t, c.read)
-	for id, want := range map[string]providers.State{"flying": providers.Ambiguous, "landed": providers.Accepted} {
-		past := begin(t, s, flight(id+"-again", c.read(), delivery.Keys{MessageID: id}))
-		if past == nil || past.InFlight || past.Outcome[1].State != want {
-			t.Errorf("%s: after the restart %+v, want %v", id, past, want)
-		}
-	}
-	if past := begin(t, s, flight("told-again", c.read(), delivery.Keys{MessageID: "told"})); past != nil {
-		t.Errorf("what was told is repeated: %+v", past)
-	}
-	if day, month, err := s.Used(t.Context(), "mail", c.read()); err != nil || day != 7 || month != 7 {
-		t.Errorf("after the restart %d and %d count, %v; want 7", day, month, err)
-	}
-}
-
-// testDeadline: a flight of which nobody can hear any more is ambiguous.
-func testDeadline(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	begin(t, s, flight("1", c.read(), delivery.Keys{MessageID: "m", Content: "c"}))
-	c.move(time.Minute + time.Second)
-	past := begin(t, s, flight("2", c.read(), delivery.Keys{MessageID: "m"}))
-	if past == nil || past.InFlight || past.Outcome[0].State != providers.Ambiguous {
-		t.Errorf("past its deadline it is %+v, want landed and ambiguous", past)
-	}
-}
-
-// testAtOnce: of many repeats at once one is sent.
-func testAtOnce(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	for round := range 20 {
-		var (
-			mu   sync.Mutex
-			sent []string
-			wg   sync.WaitGroup
-		)
-		for i := range 10 {
-			wg.Go(func() {
-				f := flight(fmt.Sprintf("%d-%d", round, i), c.read(), delivery.Keys{MessageID: fmt.Sprint("m", round)})
-				past, err := s.Begin(t.Context(), f)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if past == nil {
-					mu.Lock()
-					sent = append(sent, f.ID)
-					mu.Unlock()
-					if err := s.Land(t.Context(), f.ID, outcome(providers.Accepted)); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if len(sent) != 1 {
-			t.Errorf("round %d: %q were sent, want one", round, sent)
-		}
-	}
-}
-
-// testQuotas: exact, by UTC day and month, also at once.
-func testQuotas(t *testing.T, open Opener) {
-	c := newClock()
-	s := open.Open(t, c.read)
-	limits := delivery.QuotaLimits{Day: 10, Month: 12}
-	take := func(n int64) bool {
-		t.Helper()
-		ok, err := s.Take(t.Context(), "mail", n, limits, c.read())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ok
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var got []bool
-	for range 20 {
-		wg.Go(func() {
-			ok, err := s.Take(t.Context(), "mail", 1, limits, c.read())
-			if err != nil {
-				t.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			got = append(got, ok)
-		})
-	}
-	wg.Wait()
-	if n := len(slices.DeleteFunc(got, func(ok bool) bool { return !ok })); n != 10 {
-		t.Errorf("%d of 20 at once were counted, want 10", n)
-	}
-	if err := s.Return(t.Context(), "mail", 4, c.read()); err != nil {
+// join starts a bridge; the end of the test stops it.
+func join(t *testing.T, db Database, clock *Clock, instance string) *bridge {
+	t.Helper()
+	b, err := start(t.Context(), db, clock, instance)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if take(5) || !take(4) || take(1) {
-		t.Error("after 4 were given back, 4 fit and no more")
+	b.t = t
+	t.Cleanup(func() {
+		if err := b.stop(); err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+	})
+	return b
+}
+
+// restart ends a bridge and starts another in its place, after a kill or in
+// order.
+func (b *bridge) restart(killed bool, instance string) *bridge {
+	b.t.Helper()
+	if err := b.end(b.t.Context(), killed); err != nil {
+		b.t.Fatal(err)
 	}
-	if ok, err := s.Take(t.Context(), "other", 10, limits, c.read()); err != nil || !ok {
-		t.Errorf("another provider's quota is %v, %v", ok, err)
+	return join(b.t, b.database, b.clock, instance)
+}
+
+func (b *bridge) end(ctx context.Context, killed bool) error {
+	if !killed {
+		return b.stop()
 	}
-	c.move(time.Hour) // midnight, and the end of the month
-	if !take(10) {
-		t.Error("on a new day of a new month nothing fits")
+	// What was left behind may be lost in a kill; here it is not.
+	if err := b.Check(ctx); err != nil {
+		return err
 	}
-	c.move(24 * time.Hour)
-	if take(3) || !take(2) {
-		t.Error("on the second day two are left of the month")
+	return errors.Join(b.database.Crash(), b.stop())
+}
+
+// patience is how long a flight may take: less than whatever a store itself waits
+// for, so that Clock.Await finds those who wait for a flight.
+const patience = 50 * time.Second
+
+// flight is a message to one recipient with these keys.
+func (b *bridge) flight(id string, keys delivery.Keys) delivery.Flight {
+	now := b.clock.Now()
+	return delivery.Flight{
+		ID: id, Time: now, Deadline: now.Add(patience), Keys: keys, Recipients: []string{recipient},
 	}
-	if day, month, err := s.Used(t.Context(), "mail", c.read()); err != nil || day != 2 || month != 12 {
-		t.Errorf("%d and %d count, %v; want 2 and 12", day, month, err)
+}
+
+const recipient = "a@example.com"
+
+// begin puts a flight on record and gives the ID of the message that it repeats,
+// empty for none.
+func (b *bridge) begin(f delivery.Flight) string {
+	b.t.Helper()
+	past, err := b.Begin(b.t.Context(), f)
+	if err != nil {
+		b.t.Fatalf("Begin(%s): %v", f.ID, err)
 	}
+	if past == nil {
+		return ""
+	}
+	return past.ID
+}
+
+// land puts on record what became of the recipient.
+func (b *bridge) land(id string, state providers.State) {
+	b.t.Helper()
+	if err := b.Land(b.t.Context(), id, providers.Outcome{answer(recipient, state)}); err != nil {
+		b.t.Fatalf("Land(%s): %v", id, err)
+	}
+}
+
+// known is what Await gives at once.
+func (b *bridge) known(id string) string {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	cancel()
+	past, err := b.Await(ctx, id)
+	if err != nil {
+		b.t.Fatalf("Await(%s): %v", id, err)
+	}
+	return text(past)
+}
+
+// answer is a provider's about a recipient.
+func answer(recipient string, state providers.State) providers.Result {
+	r := providers.Result{Recipient: recipient, State: state, Provider: "p", ProviderID: "id of " + recipient}
+	if state != providers.Accepted {
+		r.Err = &providers.Error{Category: providers.Unknown, Message: "words about " + recipient}
+	}
+	return r
+}
+
+// text is a past in short: "1 in flight: a@example.com ambiguous, …".
+func text(p *delivery.Past) string {
+	if p == nil {
+		return "nothing"
+	}
+	words := p.ID
+	if p.InFlight {
+		words += " in flight"
+	}
+	results := make([]string, len(p.Outcome))
+	for i, r := range p.Outcome {
+		results[i] = r.Recipient + " " + r.State.String()
+	}
+	return words + ": " + strings.Join(results, ", ")
 }
