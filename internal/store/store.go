@@ -43,7 +43,7 @@ const (
 )
 
 // errLocked says that another process has a directory.
-var errLocked = errors.New("another bridge is using the directory")
+var errLocked = errors.New("another bridge is using the directory; stop it, or give this one a data_dir of its own")
 
 // Config is the [store] table.
 type Config struct {
