@@ -62,6 +62,13 @@ func says(name string, answers ...answer) *script {
 	return &script{name: name, answers: answers, sent: make(map[string]int)}
 }
 
+// requests is how often it was asked.
+func (s *script) requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked)
+}
+
 func (s *script) Name() string                         { return s.name }
 func (s *script) Capabilities() providers.Capabilities { return providers.Capabilities{} }
 
@@ -135,7 +142,7 @@ func TestDeliverRetriesAndFailsOver(t *testing.T) {
 				if diff := cmp.Diff(tt.want, results(outcome)); diff != "" {
 					t.Errorf("outcome (-want +got):\n%s", diff)
 				}
-				if got := [2]int{len(first.asked), len(second.asked)}; got != tt.asked {
+				if got := [2]int{first.requests(), second.requests()}; got != tt.asked {
 					t.Errorf("asked %v times, want %v", got, tt.asked)
 				}
 			})
@@ -151,8 +158,8 @@ func TestDeliverFailsOverWhereAmbiguityIsAllowed(t *testing.T) {
 		if diff := cmp.Diff(both(providers.Accepted, "second", ""), results(outcome)); diff != "" {
 			t.Errorf("outcome (-want +got):\n%s", diff)
 		}
-		if len(first.asked) != 3 {
-			t.Errorf("the first was asked %d times, want 3", len(first.asked))
+		if first.requests() != 3 {
+			t.Errorf("the first was asked %d times, want 3", first.requests())
 		}
 		closePipeline(t, p)
 
@@ -181,13 +188,13 @@ func TestDeliverBacksOff(t *testing.T) {
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("it took %v, want 20s at most", took)
 		}
-		for i := 1; i < len(only.asked); i++ {
+		for i := 1; i < only.requests(); i++ {
 			if wait, most := only.asked[i].Sub(only.asked[i-1]), time.Second<<(i-1); wait > most+time.Nanosecond {
 				t.Errorf("the wait before attempt %d was %v, want %v at most", i+1, wait, most)
 			}
 		}
-		if len(only.asked) < 3 {
-			t.Errorf("asked %d times, want a few", len(only.asked))
+		if only.requests() < 3 {
+			t.Errorf("asked %d times, want a few", only.requests())
 		}
 	})
 }
@@ -221,8 +228,8 @@ func TestDeliverHonoursRetryAfter(t *testing.T) {
 				if took := time.Since(start); took < tt.took || took > tt.took+time.Second {
 					t.Errorf("it took %v, want %v", took, tt.took)
 				}
-				if len(first.asked) != tt.asked || (outcome[0].Err != nil) != (tt.want != "") || outcome[0].Err != nil && outcome[0].Err.Category != tt.want {
-					t.Errorf("asked %d times, %v; want %d and %q", len(first.asked), outcome[0].Err, tt.asked, tt.want)
+				if first.requests() != tt.asked || (outcome[0].Err != nil) != (tt.want != "") || outcome[0].Err != nil && outcome[0].Err.Category != tt.want {
+					t.Errorf("asked %d times, %v; want %d and %q", first.requests(), outcome[0].Err, tt.asked, tt.want)
 				}
 				closePipeline(t, p)
 			})
@@ -234,13 +241,13 @@ func TestDeliverHonoursRetryAfter(t *testing.T) {
 		for range 3 {
 			p.Deliver(t.Context(), mail(t))
 		}
-		if len(first.asked) != 1 || len(second.asked) != 3 {
-			t.Errorf("asked %d and %d times, want 1 and 3: the first is left alone", len(first.asked), len(second.asked))
+		if first.requests() != 1 || second.requests() != 3 {
+			t.Errorf("asked %d and %d times, want 1 and 3: the first is left alone", first.requests(), second.requests())
 		}
 		<-time.After(time.Minute)
 		p.Deliver(t.Context(), mail(t))
-		if len(first.asked) != 2 {
-			t.Errorf("after a minute the first was asked %d times, want 2", len(first.asked))
+		if first.requests() != 2 {
+			t.Errorf("after a minute the first was asked %d times, want 2", first.requests())
 		}
 		closePipeline(t, p)
 	})
@@ -263,14 +270,14 @@ func TestBreaker(t *testing.T) {
 					t.Fatalf("it went to %s, want second", got)
 				}
 			}
-			if len(first.asked) != 3 || p.Providers(t.Context())[0].Breaker != "open" {
-				t.Errorf("asked %d times, breaker %s; want 3 and open", len(first.asked), p.Providers(t.Context())[0].Breaker)
+			if first.requests() != 3 || p.Providers(t.Context())[0].Breaker != "open" {
+				t.Errorf("asked %d times, breaker %s; want 3 and open", first.requests(), p.Providers(t.Context())[0].Breaker)
 			}
 			<-time.After(time.Minute + 1)
 			p.Deliver(t.Context(), mail(t)) // the probe fails
 			p.Deliver(t.Context(), mail(t))
-			if len(first.asked) != 4 {
-				t.Errorf("asked %d times, want 4: one probe", len(first.asked))
+			if first.requests() != 4 {
+				t.Errorf("asked %d times, want 4: one probe", first.requests())
 			}
 			<-time.After(time.Minute + 1)
 			if got := p.Deliver(t.Context(), mail(t)).Providers(); got != "first" || p.Providers(t.Context())[0].Breaker != "closed" {
@@ -295,8 +302,8 @@ func TestBreaker(t *testing.T) {
 				wg.Go(func() { p.Deliver(t.Context(), m) })
 			}
 			wg.Wait()
-			if len(first.asked) != 4 {
-				t.Errorf("asked %d times, want 4: exactly one probe", len(first.asked))
+			if first.requests() != 4 {
+				t.Errorf("asked %d times, want 4: exactly one probe", first.requests())
 			}
 			closePipeline(t, p)
 		})
@@ -353,8 +360,8 @@ func TestSimulatedAnswers(t *testing.T) {
 				t.Fatalf("outcome (-want +got):\n%s", diff)
 			}
 		}
-		if got := p.Providers(t.Context())[0]; len(first.asked) != 10 || got.Breaker != "closed" || got.SuccessRate != 1 {
-			t.Errorf("asked %d times, status %+v; want 10 and as if nothing were", len(first.asked), got)
+		if got := p.Providers(t.Context())[0]; first.requests() != 10 || got.Breaker != "closed" || got.SuccessRate != 1 {
+			t.Errorf("asked %d times, status %+v; want 10 and as if nothing were", first.requests(), got)
 		}
 		closePipeline(t, p)
 	})
@@ -391,8 +398,8 @@ func TestLimiter(t *testing.T) {
 			for range 5 {
 				p.Deliver(t.Context(), mail(t))
 			}
-			if len(first.asked) != 2 || len(second.asked) != 3 || time.Since(start) > time.Millisecond {
-				t.Errorf("asked %d and %d times in %v, want 2 and 3 at once", len(first.asked), len(second.asked), time.Since(start))
+			if first.requests() != 2 || second.requests() != 3 || time.Since(start) > time.Millisecond {
+				t.Errorf("asked %d and %d times in %v, want 2 and 3 at once", first.requests(), second.requests(), time.Since(start))
 			}
 			closePipeline(t, p)
 		})

@@ -191,8 +191,8 @@ func TestRepeats(t *testing.T) {
 				if diff := cmp.Diff(tt.want, results(outcome)); diff != "" {
 					t.Errorf("outcome (-want +got):\n%s", diff)
 				}
-				if len(api.asked) != tt.sent {
-					t.Errorf("%d requests were made, want %d", len(api.asked), tt.sent)
+				if api.requests() != tt.sent {
+					t.Errorf("%d requests were made, want %d", api.requests(), tt.sent)
 				}
 				if !isClosed(second) {
 					t.Error("the message is still open")
@@ -216,14 +216,14 @@ func TestRepeatsEnd(t *testing.T) {
 		}
 		p.Replied("01B", true) // the application has been told
 		deliver("01C")
-		if len(api.asked) != 2 {
-			t.Errorf("%d requests were made, want 2: the third message is one of its own", len(api.asked))
+		if api.requests() != 2 {
+			t.Errorf("%d requests were made, want 2: the third message is one of its own", api.requests())
 		}
 		p.Replied("01C", false)
 		<-time.After(delivery.Retention)
 		deliver("01D")
-		if len(api.asked) != 3 {
-			t.Errorf("%d requests were made, want 3", len(api.asked))
+		if api.requests() != 3 {
+			t.Errorf("%d requests were made, want 3", api.requests())
 		}
 		closePipeline(t, p)
 	})
@@ -253,8 +253,8 @@ func TestRepeatInFlight(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if want := map[string]int{"Message-ID": 1, "content": tt.sent + 1}[tt.name]; len(api.asked) != want {
-					t.Errorf("%d requests were made, want %d", len(api.asked), want)
+				if want := map[string]int{"Message-ID": 1, "content": tt.sent + 1}[tt.name]; api.requests() != want {
+					t.Errorf("%d requests were made, want %d", api.requests(), want)
 				}
 				closePipeline(t, p)
 			})
@@ -274,15 +274,15 @@ func TestRepeatAfterALateAnswer(t *testing.T) {
 		}
 		p.Replied("01A", true)
 		outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
-		if outcome[0].State != providers.Ambiguous || len(api.asked) != 1 {
-			t.Errorf("before the answer: %v after %d requests, want ambiguous and 1", outcome[0].State, len(api.asked))
+		if outcome[0].State != providers.Ambiguous || api.requests() != 1 {
+			t.Errorf("before the answer: %v after %d requests, want ambiguous and 1", outcome[0].State, api.requests())
 		}
 		p.Replied("01B", true)
 		<-time.After(10 * time.Second)
 		synctest.Wait()
 		outcome = p.Deliver(t.Context(), again(t, "01C", messageID))
-		if outcome.Accepted() != 2 || len(api.asked) != 1 {
-			t.Errorf("after it: %d taken after %d requests, want 2 and 1", outcome.Accepted(), len(api.asked))
+		if outcome.Accepted() != 2 || api.requests() != 1 {
+			t.Errorf("after it: %d taken after %d requests, want 2 and 1", outcome.Accepted(), api.requests())
 		}
 		closePipeline(t, p)
 	})
@@ -355,8 +355,8 @@ func TestRepeatLooksUp(t *testing.T) {
 			if diff := cmp.Diff(tt.want, results(outcome)); diff != "" {
 				t.Errorf("outcome (-want +got):\n%s", diff)
 			}
-			if len(api.script.asked) != tt.sent {
-				t.Errorf("%d requests were made, want %d", len(api.script.asked), tt.sent)
+			if api.requests() != tt.sent {
+				t.Errorf("%d requests were made, want %d", api.requests(), tt.sent)
 			}
 			if len(api.asked) != 1 || api.asked[0].BridgeID != "01A" || api.asked[0].MessageID != "<7@example.com>" || len(api.asked[0].Recipients) != 2 {
 				t.Errorf("asked for %+v, want the first message, once", api.asked)
@@ -388,7 +388,7 @@ func TestLearn(t *testing.T) {
 	}
 	outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
 	closePipeline(t, p)
-	if outcome.Accepted() != 2 && len(api.asked) != 1 {
-		t.Errorf("%d taken after %d requests, want 2 and 1", outcome.Accepted(), len(api.asked))
+	if outcome.Accepted() != 2 && api.requests() != 1 {
+		t.Errorf("%d taken after %d requests, want 2 and 1", outcome.Accepted(), api.requests())
 	}
 }
