@@ -51,7 +51,7 @@ var (
 //   - A command line has a limit although the lines of a mail have none, and
 //     go-smtp sees it as it can read it ([legible]).
 //
-// It also moves the deadline with every read, so that a slow upload lives and a
+// It also bounds the silence and not the mail, so that a slow upload lives and a
 // stalled one ends; gathers replies until the client must be waited for (RFC
 // 2920, 3.2); and says goodbye when the server shuts down.
 //
@@ -89,11 +89,13 @@ type conn struct {
 	id      string        // the open transaction's, empty without one
 	lost    error         // why the rest of a transaction did not come
 
-	mu       sync.Mutex // guards the fields below, and the deadlines
+	mu       sync.Mutex // guards the fields below
 	busy     bool       // a transaction is open
 	draining bool       // end when idle
 	cut      bool       // end now
 	over     bool       // no Data may begin
+	readBy   time.Time  // the deadlines as they are set
+	writeBy  time.Time
 	data     sync.WaitGroup
 }
 
@@ -107,7 +109,7 @@ func newConn(socket net.Conn, t timeouts, blocks *sync.Pool) *conn {
 }
 
 // SetReadDeadline is go-smtp's sign that it now waits for a command line. It
-// sets no deadline; that moves with each read.
+// sets no deadline; [conn.wait] does.
 func (c *conn) SetReadDeadline(time.Time) error {
 	c.awaitData()
 	c.awaitsLine, c.line, c.chunk = true, 0, 0
@@ -357,27 +359,38 @@ func (c *conn) wait(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
-	if err := c.arm(); err != nil {
-		return 0, err
+	since := time.Now()
+	for now := since; now.Sub(since) < c.timeouts.read; now = time.Now() {
+		if err := c.armRead(since, now); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		switch {
+		case n > 0:
+			return n, nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		case c.leaving():
+			return 0, errShutdown
+		}
 	}
-	n, err := c.Conn.Read(p)
-	switch {
-	case n > 0:
-		return n, nil
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.leaving():
-		return 0, errShutdown
-	default:
-		return 0, err
-	}
+	return 0, os.ErrDeadlineExceeded
 }
 
-func (c *conn) arm() error {
+// armRead bounds the silence that began at since. To move the deadline with each
+// read takes as long as to parse a command: one that is more than half of the
+// time-out away stays, and wait asks again when it comes too early.
+func (c *conn) armRead(since, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isLeaving() {
 		return errShutdown
 	}
-	return c.Conn.SetReadDeadline(time.Now().Add(c.timeouts.read))
+	if c.readBy.Sub(now) > c.timeouts.read/2 {
+		return nil
+	}
+	c.readBy = since.Add(c.timeouts.read)
+	return c.Conn.SetReadDeadline(c.readBy)
 }
 
 // flush sends the replies that wait.
@@ -385,20 +398,26 @@ func (c *conn) flush() error {
 	if len(c.out) == 0 || c.failed != nil {
 		return c.failed
 	}
-	if c.failed = c.SetWriteDeadline(time.Now().Add(c.patience())); c.failed == nil {
+	if c.failed = c.armWrite(time.Now()); c.failed == nil {
 		_, c.failed = c.Conn.Write(c.out)
 	}
 	c.out = c.out[:0]
 	return c.failed
 }
 
-func (c *conn) patience() time.Duration {
+// armWrite bounds the next write. A write cannot be taken up again as a read can:
+// the deadline moves as soon as a 64th of the time-out has passed.
+func (c *conn) armWrite(now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	timeout := c.timeouts.write
 	if c.cut {
-		return min(c.timeouts.write, lastWords)
+		timeout = min(timeout, lastWords)
+	} else if c.writeBy.Sub(now) > timeout-timeout/64 {
+		return nil
 	}
-	return c.timeouts.write
+	c.writeBy = now.Add(timeout)
+	return c.SetWriteDeadline(c.writeBy)
 }
 
 func (c *conn) say(r reply) { c.out = append(c.out, r.line()...) }

@@ -38,8 +38,11 @@ func (c *conn) cutOff() {
 	_ = c.SetWriteDeadline(time.Now().Add(lastWords))
 }
 
-// wake makes a read that waits return; one that comes later asks arm.
-func (c *conn) wake() { _ = c.Conn.SetReadDeadline(time.Now()) }
+// wake makes a read that waits return; one that comes later asks armRead.
+func (c *conn) wake() {
+	c.readBy = time.Now()
+	_ = c.Conn.SetReadDeadline(c.readBy)
+}
 
 func (c *conn) leaving() bool {
 	c.mu.Lock()

@@ -110,6 +110,23 @@ func TestSilence(t *testing.T) {
 	}
 }
 
+// Silence counts from the last octet, whenever the deadline was set.
+func TestSilenceAfterAPause(t *testing.T) {
+	bubble(t, new(delivery), nil, func(s *server, dial func() *client) {
+		c := dial().greet()
+		for _, pause := range []time.Duration{2 * time.Minute, time.Second, 4 * time.Minute} {
+			<-time.After(pause)
+			c.send("NOOP\r\n")
+			c.expect("250 *")
+		}
+		since := time.Now()
+		c.expect("421 4.4.2 timeout: *")
+		if silence := time.Since(since); silence != 5*time.Minute {
+			s.t.Errorf("after %v, want read_timeout", silence)
+		}
+	})
+}
+
 // A slow upload lives, however long it takes in all.
 func TestSlowUpload(t *testing.T) {
 	bubble(t, new(delivery), nil, func(s *server, dial func() *client) {
