@@ -87,11 +87,10 @@ func (p *Part) Base64Len() int64 { return int64(base64.StdEncoding.EncodedLen(in
 
 // open reads one segment after the other; it holds the spool from the start.
 func (p *Part) open(decode func(segment, io.Reader) io.Reader) (io.ReadCloser, error) {
-	hold, err := p.spool.Open(0, 0)
-	if err != nil {
+	if err := p.spool.hold(); err != nil {
 		return nil, err
 	}
-	return &partReader{hold: hold, part: p, decode: decode}, nil
+	return &partReader{part: p, decode: decode}, nil
 }
 
 // partReader opens a segment when its turn comes: a mail may have a thousand of
@@ -99,12 +98,11 @@ func (p *Part) open(decode func(segment, io.Reader) io.Reader) (io.ReadCloser, e
 type partReader struct {
 	part   *Part
 	decode func(segment, io.Reader) io.Reader
-	hold   io.Closer
 
 	mu      sync.Mutex // guards what follows: net/http may close while it reads
 	next    int
 	current io.Reader
-	raw     io.Closer // under current
+	closed  bool
 }
 
 // Read implements [io.Reader].
@@ -113,17 +111,15 @@ func (r *partReader) Read(p []byte) (int, error) {
 	defer r.mu.Unlock()
 	for {
 		if r.current == nil {
-			if r.next == len(r.part.segments) {
+			if r.closed || r.next == len(r.part.segments) {
 				return 0, io.EOF
 			}
-			if err := r.open(r.part.segments[r.next]); err != nil {
-				return 0, err
-			}
+			r.current = r.open(r.part.segments[r.next])
 			r.next++
 		}
 		n, err := r.current.Read(p)
 		if err == io.EOF { //nolint:errorlint // an io.Reader ends with the bare value
-			r.current, err = nil, r.raw.Close()
+			r.current, err = nil, nil
 		}
 		if n > 0 || err != nil {
 			return n, err
@@ -135,28 +131,22 @@ func (r *partReader) Read(p []byte) (int, error) {
 func (r *partReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.next = len(r.part.segments)
-	if r.current == nil {
-		return r.hold.Close()
+	if r.closed {
+		return nil
 	}
-	r.current = nil
-	return errors.Join(r.raw.Close(), r.hold.Close())
+	r.closed, r.current = true, nil
+	return r.part.spool.Close()
 }
 
-func (r *partReader) open(s segment) error {
+func (r *partReader) open(s segment) io.Reader {
 	switch {
 	case s.literal != "":
-		r.current, r.raw = strings.NewReader(s.literal), io.NopCloser(nil)
+		return strings.NewReader(s.literal)
 	case s.decoded != nil:
-		r.current, r.raw = s.shown(bytes.NewReader(s.decoded)), io.NopCloser(nil)
+		return s.shown(bytes.NewReader(s.decoded))
 	default:
-		raw, err := r.part.spool.Open(s.off, s.n)
-		if err != nil {
-			return err
-		}
-		r.current, r.raw = r.decode(s, raw), raw
+		return r.decode(s, io.NewSectionReader(r.part.spool, s.off, s.n))
 	}
-	return nil
 }
 
 // measure sets Size, by reading where it does not show in the offsets.

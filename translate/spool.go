@@ -63,13 +63,21 @@ func (s *Spool) Size() int64 { return s.size }
 // reader holds the spool until it is closed. Open fails with [os.ErrClosed]
 // once the spool is gone.
 func (s *Spool) Open(off, n int64) (io.ReadCloser, error) {
+	if err := s.hold(); err != nil {
+		return nil, err
+	}
+	return &spoolReader{SectionReader: *io.NewSectionReader(s, off, n), spool: s}, nil
+}
+
+// hold keeps the spool until a Close of its own.
+func (s *Spool) hold() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refs == 0 {
-		return nil, os.ErrClosed
+		return os.ErrClosed
 	}
 	s.refs++
-	return &spoolReader{SectionReader: *io.NewSectionReader(s, off, n), spool: s}, nil
+	return nil
 }
 
 // ReadAt reads like [io.ReaderAt]. The caller must hold the spool open.
@@ -96,7 +104,7 @@ func (s *Spool) at(off int64) (byte, error) {
 	return octet[0], nil
 }
 
-// Close drops the owner's hold. It may be called once.
+// Close drops the owner's hold, or one of hold. It may be called once for each.
 func (s *Spool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
