@@ -118,7 +118,7 @@ func (r *partReader) Read(p []byte) (int, error) {
 			r.next++
 		}
 		n, err := r.current.Read(p)
-		if err == io.EOF { //nolint:errorlint // an io.Reader ends with the bare value
+		if err == io.EOF {
 			r.current, err = nil, nil
 		}
 		if n > 0 || err != nil {
