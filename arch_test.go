@@ -40,6 +40,15 @@ var layers = []layer{
 		because: "a mail means the same whoever carries it: the model knows neither providers nor sessions",
 	},
 	{
+		pkg:     "events",
+		because: "what an event means is the same whoever reports it and wherever it is kept",
+	},
+	{
+		pkg:     "events/forward",
+		may:     []string{"events"},
+		because: "who passes events on changes none and decides nothing about mail",
+	},
+	{
 		pkg:     "providers",
 		may:     []string{"translate"},
 		because: "the contract of all providers knows none of them, no HTTP client and no SMTP",
@@ -56,7 +65,7 @@ var layers = []layer{
 	},
 	{
 		pkg:     "providers/*test",
-		may:     []string{"providers", "providers/httpapi", "translate"},
+		may:     []string{"events", "providers", "providers/httpapi", "translate"},
 		because: "what every provider must pass cannot know one of them",
 	},
 	{
@@ -65,7 +74,7 @@ var layers = []layer{
 	},
 	{
 		pkg:     "providers/*",
-		may:     []string{"providers", "providers/httpapi", "translate"},
+		may:     []string{"events", "providers", "providers/httpapi", "translate"},
 		because: "a provider is whole in its folder: another one, the pipeline or a session is not its business",
 	},
 	{
@@ -79,17 +88,17 @@ var layers = []layer{
 	},
 	{
 		pkg:     "internal/store",
-		may:     []string{"providers", "providers/delivery"},
+		may:     []string{"events", "providers", "providers/delivery"},
 		because: "the store keeps the records of others and decides nothing",
 	},
 	{
 		pkg:     "internal/store/storetest",
-		may:     []string{"providers", "providers/delivery"},
+		may:     []string{"events", "providers", "providers/delivery"},
 		because: "what every database must pass cannot know one of them",
 	},
 	{
 		pkg:     "internal/admin",
-		may:     []string{"internal/store", "providers", "providers/delivery"},
+		may:     []string{"events", "events/forward", "internal/store", "providers", "providers/delivery"},
 		because: "the pages show what is, through the types of those who know it, and change nothing",
 	},
 	{
@@ -104,7 +113,7 @@ var layers = []layer{
 	{
 		pkg: "internal/app",
 		may: []string{
-			"internal/admin", "internal/alerts", "internal/store", "providers", "providers/delivery",
+			"events", "events/forward", "internal/admin", "internal/alerts", "internal/store", "providers", "providers/delivery",
 			"providers/httpapi", "providers/mailgun", "providers/postmark", "providers/sandbox", "providers/sendgrid",
 			"providers/ses", "providers/smtp2go", "smtpd", "translate",
 		},

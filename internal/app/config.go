@@ -46,17 +46,7 @@ type HTTP struct {
 }
 
 // later are the keys of the configuration that this version does not honour.
-func later() []string {
-	keys := []string{
-		"events", "delivery.suppressed", "store.retention",
-	}
-	for _, key := range []string{
-		"webhook_unverified", "webhook_public_key", "webhook_signing_key", "sns_topic_arns", "webhook_username", "webhook_password",
-	} {
-		keys = append(keys, "provider[]."+key)
-	}
-	return keys
-}
+func later() []string { return []string{"events", "delivery.suppressed", "store.retention"} }
 
 // Default is the configuration without a file: SMTP on loopback, and a sandbox.
 func Default() Config {

@@ -108,7 +108,11 @@ func TestExampleCommentsAreKeys(t *testing.T) {
 	for _, p := range problems {
 		keys = append(keys, p.Key)
 	}
-	if diff := cmp.Diff([]string{"smtp.tls.cert_file", "smtp.user[0].password", "provider[1].api_key", "provider[2].api_key", "provider[4].api_key", "provider[5].api_key"}, keys); diff != "" {
+	if diff := cmp.Diff([]string{
+		"smtp.tls.cert_file", "smtp.user[0].password", "provider[1].api_key",
+		"provider[2].api_key", "provider[2].webhook_signing_key", "provider[4].api_key", "provider[4].webhook_password",
+		"provider[5].api_key", "provider[5].webhook_password",
+	}, keys); diff != "" {
 		t.Errorf("%v\n-want +got:\n%s", err, diff)
 	}
 	if len(c.SMTP.Users) != 1 || len(c.Providers) != 6 {

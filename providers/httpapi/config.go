@@ -16,6 +16,8 @@ type Config struct {
 	BaseURL string `toml:"base_url"`
 	// Timeout bounds one request, from connecting to the end of the answer.
 	Timeout config.Duration `toml:"timeout"`
+	// WebhookUnverified accepts webhooks without a key to check them with.
+	WebhookUnverified bool `toml:"webhook_unverified"`
 }
 
 // DefaultConfig is that of a provider named by its type.

@@ -35,6 +35,8 @@ type Config struct {
 	Region string `toml:"region"`
 	// Format is "mime" or "fields".
 	Format string `toml:"format"`
+	// WebhookSigningKey verifies webhooks: the account's HTTP webhook signing key.
+	WebhookSigningKey config.Secret `toml:"webhook_signing_key"`
 }
 
 // DefaultConfig names the provider by its type and sends MIME in the US.

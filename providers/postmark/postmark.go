@@ -72,6 +72,9 @@ type Config struct {
 	// MessageStream is the stream of mails that name none; empty for Postmark's
 	// default, "outbound".
 	MessageStream string `toml:"message_stream"`
+	// WebhookUsername and WebhookPassword are those in the webhook's URL.
+	WebhookUsername string        `toml:"webhook_username"`
+	WebhookPassword config.Secret `toml:"webhook_password"`
 }
 
 // DefaultConfig names the provider by its type.

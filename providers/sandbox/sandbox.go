@@ -25,6 +25,8 @@ const typeName = "sandbox"
 type Config struct {
 	Name string `toml:"name"`
 	Type string `toml:"type"`
+	// WebhookUnverified takes POST /webhooks/test from elsewhere than loopback, too.
+	WebhookUnverified bool `toml:"webhook_unverified"`
 }
 
 // DefaultConfig is a sandbox named after its type.

@@ -61,6 +61,9 @@ type Config struct {
 	APIKey config.Secret `toml:"api_key"`
 	// SandboxMode has SendGrid check every mail and send none.
 	SandboxMode bool `toml:"sandbox_mode"`
+	// WebhookPublicKey verifies the event webhook, as SendGrid shows it; several
+	// webhooks have one each.
+	WebhookPublicKey string `toml:"webhook_public_key"`
 }
 
 // DefaultConfig names the provider by its type.

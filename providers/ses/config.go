@@ -24,6 +24,8 @@ type Config struct {
 	SessionToken config.Secret `toml:"session_token"`
 	// ConfigurationSet publishes the events; X-SES-CONFIGURATION-SET overrides it.
 	ConfigurationSet string `toml:"configuration_set"`
+	// SNSTopicARNs are the topics whose notifications are taken.
+	SNSTopicARNs []string `toml:"sns_topic_arns"`
 }
 
 // DefaultConfig names the provider by its type.

@@ -66,6 +66,9 @@ type Config struct {
 	httpapi.Config `toml:",squash"`
 
 	APIKey config.Secret `toml:"api_key"`
+	// WebhookUsername and WebhookPassword are those in the webhook's URL.
+	WebhookUsername string        `toml:"webhook_username"`
+	WebhookPassword config.Secret `toml:"webhook_password"`
 }
 
 // DefaultConfig names the provider by its type.
