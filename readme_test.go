@@ -168,7 +168,7 @@ func shape(v any) any {
 }
 
 // metric is the name of one of ours, in a document or on the page.
-var metric = regexp.MustCompile(`\bbridge_(?:smtp|delivery|provider|breaker|limiter|failovers|quota|escalations)_[a-z_]+[a-z]`)
+var metric = regexp.MustCompile(`\bbridge_(?:suppressions\b|(?:smtp|delivery|provider|breaker|limiter|failovers|quota|escalations|events|delivered|webhook|forward)_[a-z_]+[a-z])`)
 
 // docs/monitoring.md explains all metrics of ours, and no other.
 func TestMonitoringKnowsTheMetrics(t *testing.T) {

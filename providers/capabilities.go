@@ -26,6 +26,9 @@ type Capabilities struct {
 	// EnvelopeSender: the reverse-path is the application's own.
 	EnvelopeSender bool
 
+	// Stream is that of mail which names none; empty where there are no streams.
+	Stream string
+
 	// ScheduleHorizon is how far ahead the API takes a send time; 0 means it schedules nothing.
 	ScheduleHorizon time.Duration
 	// TrackOpens and TrackClicks: a message can switch tracking on and off.

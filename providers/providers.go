@@ -9,6 +9,7 @@ package providers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -100,6 +101,17 @@ func (s State) String() string {
 
 // MarshalText writes the word of String.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads the word of String.
+func (s *State) UnmarshalText(text []byte) error {
+	for _, state := range []State{Ambiguous, Accepted, Refused} {
+		if string(text) == state.String() {
+			*s = state
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no state of a recipient", text)
+}
 
 // Result is what became of one recipient.
 type Result struct {

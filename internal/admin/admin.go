@@ -2,14 +2,16 @@
 // /api/v1 on admin_address ([New]), and what webhook_address answers in public
 // ([NewPublic]).
 //
-// Everything is read-only. A handler returns an error; one wrapper turns it
-// into a status code, a problem document (RFC 9457) and a log line.
+// A handler returns an error; one wrapper turns it into a status code, a problem
+// document (RFC 9457) and a log line. What changes something is refused to pages
+// of other sites.
 package admin
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,16 +21,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/store"
 	"smtpbridge/providers/delivery"
 )
 
 // Messages are what became of messages.
 type Messages interface {
-	// Get gives one message, or store.ErrNotFound.
-	Get(ctx context.Context, id string) (store.Message, error)
-	// List gives a page, or store.ErrCursor.
-	List(ctx context.Context, q store.Query) (store.Page, error)
+	// Message gives one message, or store.ErrNotFound.
+	Message(ctx context.Context, id string) (store.Message, error)
+	// Messages gives a page, or store.ErrCursor.
+	Messages(ctx context.Context, q store.Query) (store.Page, error)
 }
 
 // Provider is one element of /api/v1/providers.
@@ -49,6 +52,7 @@ type Check struct {
 // Options are what the pages show. All are needed; Now gives the time of /health.
 type Options struct {
 	Messages Messages
+	History  History
 	// Providers gives the configured providers, as they are after a reload.
 	Providers func(context.Context) []Provider
 	Ready     []Check
@@ -67,12 +71,50 @@ func New(o Options) http.Handler {
 	site.handle("/api/v1/messages", listMessages(o.Messages))
 	site.handle("/api/v1/messages/{id}", getMessage(o.Messages))
 	site.handle("/api/v1/providers", listProviders(o.Providers))
+	site.handle("/api/v1/events", listEvents(o.History))
+	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History)})
+	site.on("/api/v1/suppressions", methods{http.MethodGet: listSuppressions(o.History), http.MethodPost: importSuppressions(o.History)})
+	site.on("/api/v1/suppressions/{email}", methods{
+		http.MethodGet: getSuppression(o.History), http.MethodPut: putSuppression(o.History, o.Now),
+		http.MethodDelete: deleteSuppression(o.History),
+	})
+	site.handle("/api/v1/recipients/{email}", getRecipient(o.History))
+	site.handle("/api/v1/stats", stats(o.History, o.Now))
 	return localNamesOnly(site)
 }
 
+// PublicOptions are what webhook_address answers. All are needed.
+type PublicOptions struct {
+	// Webhooks takes the calls of the providers; nil is 200.
+	Webhooks interface{ Answer(r *http.Request) error }
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
 // NewPublic makes the handler of webhook_address.
-func NewPublic(logger *slog.Logger, now func() time.Time) http.Handler {
-	return newSite(logger, now)
+func NewPublic(o PublicOptions) http.Handler {
+	site := newSite(o.Logger, o.Now)
+	site.on("/webhooks/{name}", methods{http.MethodPost: webhook(o.Webhooks.Answer)})
+	return site
+}
+
+// webhook says to the provider in its own terms what became of its call.
+func webhook(answer func(*http.Request) error) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		err := answer(r)
+		rejection, ok := errors.AsType[*events.Rejection](err)
+		if !ok {
+			return err
+		}
+		switch rejection.Status {
+		case http.StatusUnauthorized:
+			w.Header().Set("WWW-Authenticate", `Basic realm="webhooks"`) // RFC 9110, 15.5.2
+		case http.StatusServiceUnavailable:
+			w.Header().Set("Retry-After", "60")
+			return &problem{Status: rejection.Status, Detail: "the call could not be stored; try again"}
+		}
+		return &problem{Status: rejection.Status, Detail: rejection.Error()}
+	}
 }
 
 func alive(w http.ResponseWriter, _ *http.Request) error {

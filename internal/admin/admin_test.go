@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/admin"
 	"smtpbridge/internal/store"
 	"smtpbridge/providers"
@@ -26,23 +27,33 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // bridge is what the pages of the tests show.
 type bridge struct {
-	ring      *store.Ring
+	history   *store.History
 	providers []admin.Provider
 	problems  map[string]error // by name of the check
-	messages  admin.Messages   // in place of ring
+	messages  admin.Messages   // in place of history
 	log       bytes.Buffer
 }
 
-func newBridge() *bridge {
-	b := &bridge{ring: store.NewRing(10), providers: []admin.Provider{{Status: delivery.Status{Name: "try", Breaker: "closed", SuccessRate: 1, Score: 100}, Type: "sandbox"}}}
-	b.messages = b.ring
-	b.ring.Record(delivery.Record{
+func newBridge(t *testing.T) *bridge {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: "memory:"}, store.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	b := &bridge{history: s.History(), providers: []admin.Provider{{Status: delivery.Status{Name: "try", Breaker: "closed", SuccessRate: 1, Score: 100}, Type: "sandbox"}}}
+	b.messages = b.history
+	b.history.Record(delivery.Record{
 		ID: "01A", Time: now, MailFrom: "bounces@example.com", From: "shop@example.com", Subject: "<Hello>", Bytes: 99,
 		Recipients: []delivery.Recipient{{Recipient: "a@example.com", State: providers.Accepted, Provider: "try"}},
 		Attempts:   []delivery.Attempt{{Provider: "try", Time: now, Seconds: 0.5, Category: "ok"}},
 	})
-	b.ring.Keep("01A", json.RawMessage(`{"from":"<shop@example.com>"}`))
-	b.ring.Record(delivery.Record{
+	b.history.Keep("01A", json.RawMessage(`{"from":"<shop@example.com>"}`))
+	b.history.Record(delivery.Record{
 		ID: "01B", Time: now, Tags: []string{"welcome"},
 		Recipients: []delivery.Recipient{{Recipient: "b@example.com", State: providers.Refused, Category: providers.NoProvider}},
 		Attempts:   []delivery.Attempt{},
@@ -58,6 +69,7 @@ func (b *bridge) handler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Messages:  b.messages,
+		History:   b.history,
 		Providers: func(context.Context) []admin.Provider { return b.providers },
 		Ready:     []admin.Check{check("smtp"), check("store")},
 		Metrics:   registry,
@@ -109,6 +121,8 @@ const (
 	recordA = `{"id":"01A","timestamp":"2026-01-02T03:04:05Z","mail_from":"bounces@example.com","from":"shop@example.com",` +
 		`"subject":"<Hello>","bytes":99,"recipients":[{"recipient":"a@example.com","state":"accepted","provider":"try"}],` +
 		`"attempts":[{"provider":"try","timestamp":"2026-01-02T03:04:05Z","duration_seconds":0.5,"category":"ok"}]`
+	acceptedA = `{"id":"evt_a8edd70efc6fb19711edafa169107dae","provider":"try","type":"accepted","message_id":"01A","provider_message_id":"",` +
+		`"recipient":"a@example.com","timestamp":"2026-01-02T03:04:05Z","sequence":1,"tags":[],"metadata":{}}`
 	recordB = `{"id":"01B","timestamp":"2026-01-02T03:04:05Z","mail_from":"","from":"","subject":"","bytes":0,"tags":["welcome"],` +
 		`"recipients":[{"recipient":"b@example.com","state":"refused","category":"no_provider"}],"attempts":[]`
 )
@@ -122,10 +136,15 @@ func TestPages(t *testing.T) {
 		{"/health", `{"status":"healthy","timestamp":"2026-01-02T03:04:05Z"}`},
 		{"/api/v1/providers", `{"items":[{"name":"try","breaker":"closed","tokens":null,"success_rate":1,"score":100,"quota":{"day_remaining":null,"month_remaining":null},"type":"sandbox"}],"next_cursor":""}`},
 		{"/api/v1/messages", `{"items":[` + recordB + `},` + recordA + `}],"next_cursor":""}`},
-		{"/api/v1/messages?limit=1", `{"items":[` + recordB + `}],"next_cursor":"2"}`},
-		{"/api/v1/messages?limit=1&cursor=2", `{"items":[` + recordA + `}],"next_cursor":""}`},
-		{"/api/v1/messages/01A", recordA + `,"content":{"from":"<shop@example.com>"}}`},
-		{"/api/v1/messages/01B", recordB + `}`},
+		{"/api/v1/messages?limit=1", `{"items":[` + recordB + `}],"next_cursor":"01B"}`},
+		{"/api/v1/messages?limit=1&cursor=01B", `{"items":[` + recordA + `}],"next_cursor":""}`},
+		{"/api/v1/messages/01A", recordA + `,"events":[` + acceptedA + `],"content":{"from":"<shop@example.com>"}}`},
+		{"/api/v1/messages/01B", recordB + `,"events":[]}`},
+		{"/api/v1/events?recipient=a@example.com", `{"items":[` + acceptedA + `],"next_cursor":""}`},
+		{"/api/v1/stats", `{"items":[{"accepted":1,"bounced":0,"clicked":0,"complained":0,"deferred":0,"delivered":0,"opened":0,"provider":"try","rejected":0,"resubscribed":0,"unique_clicked":0,"unique_opened":0,"unknown":0,"unsubscribed":0}],"next_cursor":""}`},
+		{"/api/v1/recipients/A@EXAMPLE.com", `{"email":"a@example.com","status":"active","soft_bounces":0,"last_accepted":"2026-01-02T03:04:05Z",` +
+			`"last_delivered":null,"last_bounced":null,"last_opened":null,"last_clicked":null,"suppressions":[]}`},
+		{"/api/v1/suppressions", `{"items":[],"next_cursor":""}`},
 		// Each filter reaches the store.
 		{"/api/v1/messages?recipient=a@example.com", `{"items":[` + recordA + `}],"next_cursor":""}`},
 		{"/api/v1/messages?provider=try", `{"items":[` + recordA + `}],"next_cursor":""}`},
@@ -136,7 +155,7 @@ func TestPages(t *testing.T) {
 		{"/api/v1/messages?mail_from=bounces@example.com", `{"items":[` + recordA + `}],"next_cursor":""}`},
 		{"/api/v1/messages?tag=none", `{"items":[],"next_cursor":""}`},
 	}
-	h := newBridge().handler()
+	h := newBridge(t).handler()
 	for _, tt := range tests {
 		page := request(t, h, http.MethodGet, tt.target)
 		if diff := cmp.Diff(tt.want, page.body); diff != "" {
@@ -181,7 +200,7 @@ func TestProblems(t *testing.T) {
 		{"GET", "/api/v1/messages/01A?tag=x", 400, `tag="x": nothing here takes parameters`},
 		{"GET", "/api/v1/providers?limit=1", 400, `limit="1": nothing here takes parameters`},
 	}
-	b := newBridge()
+	b := newBridge(t)
 	h := b.handler()
 	for _, tt := range tests {
 		t.Run(tt.method+" "+tt.target, func(t *testing.T) {
@@ -198,7 +217,7 @@ func TestProblems(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	b := newBridge()
+	b := newBridge(t)
 	asked := new(spy)
 	b.messages = asked
 	for target, want := range map[string]int{"": 50, "?limit=1": 1, "?limit=500": 500} {
@@ -215,16 +234,16 @@ type spy struct {
 	err   error
 }
 
-func (s *spy) Get(context.Context, string) (store.Message, error) { return store.Message{}, s.err }
+func (s *spy) Message(context.Context, string) (store.Message, error) { return store.Message{}, s.err }
 
-func (s *spy) List(_ context.Context, q store.Query) (store.Page, error) {
+func (s *spy) Messages(_ context.Context, q store.Query) (store.Page, error) {
 	s.query = q
 	return store.Page{}, s.err
 }
 
 // What is our fault goes to the log, not to the client.
 func TestFailure(t *testing.T) {
-	b := newBridge()
+	b := newBridge(t)
 	b.messages = &spy{err: errors.New("disk is full")}
 	for _, target := range []string{"/api/v1/messages", "/api/v1/messages/01A"} {
 		b.log.Reset()
@@ -237,7 +256,7 @@ func TestFailure(t *testing.T) {
 }
 
 func TestReady(t *testing.T) {
-	b := newBridge()
+	b := newBridge(t)
 	b.problems = map[string]error{"smtp": errors.New("not listening"), "store": errors.New("shut")}
 	checkProblem(t, request(t, b.handler(), http.MethodGet, "/readyz"), http.StatusServiceUnavailable,
 		"smtp: not listening; store: shut")
@@ -257,7 +276,7 @@ func TestReady(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	page := request(t, newBridge().handler(), http.MethodGet, "/metrics")
+	page := request(t, newBridge(t).handler(), http.MethodGet, "/metrics")
 	if text := page.body; page.status != http.StatusOK || !strings.Contains(text, "bridge_smtp_connections 0") {
 		t.Errorf("/metrics answers %d:\n%s", page.status, text)
 	}
@@ -265,12 +284,12 @@ func TestMetrics(t *testing.T) {
 
 // In public there is /health and nothing else.
 func TestPublic(t *testing.T) {
-	b := newBridge()
-	h := admin.NewPublic(b.logger(), func() time.Time { return now })
+	b := newBridge(t)
+	h := admin.NewPublic(admin.PublicOptions{Webhooks: hooks{}, Logger: b.logger(), Now: func() time.Time { return now }})
 	if got, want := request(t, h, http.MethodGet, "/health").body, `{"status":"healthy","timestamp":"2026-01-02T03:04:05Z"}`; got != want {
 		t.Errorf("/health: %s, want %s", got, want)
 	}
-	for _, target := range []string{"/", "/healthz", "/readyz", "/metrics", "/api/v1/messages", "/api/v1/messages/01A", "/webhooks/try"} {
+	for _, target := range []string{"/", "/healthz", "/readyz", "/metrics", "/api/v1/messages", "/api/v1/messages/01A", "/webhooks/"} {
 		checkProblem(t, request(t, h, http.MethodGet, target), http.StatusNotFound, "nothing at "+target)
 	}
 	checkProblem(t, request(t, h, http.MethodPost, "/health"), http.StatusMethodNotAllowed, "use GET")
@@ -279,7 +298,7 @@ func TestPublic(t *testing.T) {
 // A page in a developer's browser must not read mail by a name of its own for
 // 127.0.0.1. The server is a real one: only there a request knows its address.
 func TestLocalNamesOnly(t *testing.T) {
-	server := httptest.NewServer(newBridge().handler())
+	server := httptest.NewServer(newBridge(t).handler())
 	defer server.Close()
 	for host, allowed := range map[string]bool{
 		"localhost:9090": true, "LOCALHOST": true, "127.0.0.1:9090": true, "[::1]:9090": true, "[::1]": true,
@@ -295,7 +314,7 @@ func TestLocalNamesOnly(t *testing.T) {
 		}
 	}
 	// Elsewhere the names are the operator's.
-	if page := request(t, newBridge().handler(), http.MethodGet, "http://bridge.example/health"); page.status != http.StatusOK {
+	if page := request(t, newBridge(t).handler(), http.MethodGet, "http://bridge.example/health"); page.status != http.StatusOK {
 		t.Errorf("behind another address: %d, want 200", page.status)
 	}
 }
@@ -318,4 +337,19 @@ func fetch(t *testing.T, server *httptest.Server, host string) answer {
 		t.Fatal(err)
 	}
 	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// hooks answer by the name that is called.
+type hooks struct{}
+
+func (hooks) Answer(r *http.Request) error {
+	switch r.PathValue("name") {
+	case "taken":
+		return nil
+	case "busy":
+		return &events.Rejection{Status: http.StatusServiceUnavailable, Reason: "busy", Cause: errors.New("the disk is full")}
+	case "secret":
+		return &events.Rejection{Status: http.StatusUnauthorized, Reason: "unauthenticated", Cause: errors.New("user name or password is wrong")}
+	}
+	return &events.Rejection{Status: http.StatusNotFound, Reason: "unknown", Cause: errors.New("there is no such provider")}
 }

@@ -35,7 +35,7 @@ func listMessages(messages Messages) handler {
 		if err != nil {
 			return err
 		}
-		page, err := messages.List(r.Context(), query)
+		page, err := messages.Messages(r.Context(), query)
 		if errors.Is(err, store.ErrCursor) {
 			return badParameter("cursor", query.Cursor, "give the next_cursor of the page before")
 		}
@@ -52,7 +52,7 @@ func getMessage(messages Messages) handler {
 			return err
 		}
 		id := r.PathValue("id")
-		message, err := messages.Get(r.Context(), id)
+		message, err := messages.Message(r.Context(), id)
 		if errors.Is(err, store.ErrNotFound) {
 			return &problem{
 				Status: http.StatusNotFound,

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,11 +44,37 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // handle registers a page that can only be read.
-func (s *site) handle(path string, h handler) {
+func (s *site) handle(path string, h handler) { s.on(path, methods{http.MethodGet: h}) }
+
+// methods are what can be done with a page; whoever may GET it may HEAD it.
+type methods map[string]handler
+
+// on registers a page. What changes something is not for pages of other sites:
+// a browser that can reach the address would carry it out for them.
+func (s *site) on(path string, known methods) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if known[method] != nil {
+			allowed = append(allowed, method)
+		}
+	}
+	remedy := "use " + strings.Join(allowed, ", ")
+	if known[http.MethodGet] != nil {
+		allowed = slices.Insert(allowed, 1, http.MethodHead)
+	}
+	guard := http.NewCrossOriginProtection()
 	s.mux.Handle(path, s.page(func(w http.ResponseWriter, r *http.Request) error {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD") // RFC 9110, 15.5.6
-			return &problem{Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not possible here; use GET"}
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		h := known[method]
+		if h == nil {
+			w.Header().Set("Allow", strings.Join(allowed, ", ")) // RFC 9110, 15.5.6
+			return &problem{Status: http.StatusMethodNotAllowed, Detail: r.Method + " is not possible here; " + remedy}
+		}
+		if guard.Check(r) != nil {
+			return &problem{Status: http.StatusForbidden, Detail: "the request comes from a page of another site"}
 		}
 		return h(w, r)
 	}))

@@ -156,28 +156,54 @@ func (a *Alerts) Failed(provider string, err *providers.Error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.options.Now()
-	k := key{provider, err.Category}
+	c := a.count(provider, err.Category)
+	if c.failures++; c.failures == 1 {
+		c.since = a.options.Now()
+	}
+	if c.failures >= threshold {
+		a.escalate(provider, err.Category, c, err.Message)
+	}
+}
+
+func (a *Alerts) count(provider string, category providers.Category) *count {
+	k := key{provider, category}
 	c := a.counts[k]
 	if c == nil {
 		c = &count{}
 		a.counts[k] = c
 	}
-	if c.failures++; c.failures == 1 {
-		c.since = now
-	}
-	if c.failures < threshold || !c.told.IsZero() && now.Sub(c.told) < a.config.Load().MinInterval.Std() {
+	return c
+}
+
+// escalate tells of a count, unless it was told of within the interval.
+func (a *Alerts) escalate(provider string, category providers.Category, c *count, message string) {
+	now := a.options.Now()
+	if !c.told.IsZero() && now.Sub(c.told) < a.config.Load().MinInterval.Std() {
 		return
 	}
 	c.told = now
-	a.total.WithLabelValues(provider, string(err.Category)).Inc()
+	a.total.WithLabelValues(provider, string(category)).Inc()
 	select {
 	case a.queue <- Escalation{
-		Provider: provider, Category: err.Category, Class: err.Category.Class(),
-		Failures: c.failures, Since: c.since.UTC(), Time: now.UTC(), Message: err.Message,
+		Provider: provider, Category: category, Class: category.Class(),
+		Failures: c.failures, Since: c.since.UTC(), Time: now.UTC(), Message: message,
 	}:
 	default: // nobody has taken any for long; the metric tells
 	}
+}
+
+// complaints is the category of a complaint rate above the limit; the provider has
+// refused nothing.
+const complaints providers.Category = "complaints"
+
+// Complained tells of complaints since a time that are too many for what was
+// delivered. A success ends nothing of it.
+func (a *Alerts) Complained(provider string, complained, delivered int64, since time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.count(provider, complaints)
+	c.failures, c.since = int(complained), since
+	a.escalate(provider, complaints, c, fmt.Sprintf("%d complaints for %d delivered mails", complained, delivered))
 }
 
 // Succeeded ends the counts of a provider.

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/admin"
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/store"
@@ -29,9 +30,6 @@ import (
 	"smtpbridge/providers/httpapi"
 	"smtpbridge/smtpd"
 )
-
-// ringCapacity is how many messages /api/v1/messages remembers.
-const ringCapacity = 1000
 
 // Options are what a bridge needs besides its configuration.
 type Options struct {
@@ -48,11 +46,13 @@ type App struct {
 	logger *slog.Logger
 
 	registry  *prometheus.Registry
-	ring      *store.Ring
 	store     *store.Store
 	transport *http.Transport
 	alerts    *alerts.Alerts
 	pipeline  *delivery.Pipeline
+	intake    *events.Intake
+	endpoint  *events.Endpoint
+	rehearsal *rehearsal
 	smtp      *smtpd.Server
 	web       []*web // admin, webhook
 
@@ -80,7 +80,6 @@ func New(c Config, o Options) (*App, error) {
 	a := &App{
 		load:      o.Load,
 		registry:  prometheus.NewRegistry(),
-		ring:      store.NewRing(ringCapacity),
 		transport: httpapi.NewTransport(),
 		reloaded:  make(chan struct{}, 1),
 	}
@@ -96,13 +95,16 @@ func New(c Config, o Options) (*App, error) {
 	}
 	a.alerts = alerts.New(c.Alerts, alerts.Options{Transport: a.transport, Logger: a.logger, Registerer: a.registry})
 	a.alerts.Replace(c.Alerts, c.names())
+	a.newIntake(c)
+	a.registry.MustRegister(newHeldCollector(a.store.History()))
 	a.pipeline = delivery.New(c.settings(a.build(c.Providers)), delivery.Options{
-		Recorder:   a.ring,
-		Memory:     a.store,
-		Quotas:     a.store,
-		Escalator:  a.alerts,
-		Logger:     a.logger,
-		Registerer: a.registry,
+		Recorder:     a.store.History(),
+		Memory:       a.store,
+		Quotas:       a.store,
+		Suppressions: a.store.History(),
+		Escalator:    a.alerts,
+		Logger:       a.logger,
+		Registerer:   a.registry,
 	})
 	a.smtp, err = smtpd.New(c.SMTP, smtpd.Options{
 		Delivery:        a.pipeline,
@@ -116,14 +118,14 @@ func New(c Config, o Options) (*App, error) {
 	}
 	a.web = []*web{
 		newWeb("http.admin_address", c.HTTP.AdminAddress, a.adminHandler(), a.logger),
-		newWeb("http.webhook_address", c.HTTP.WebhookAddress, admin.NewPublic(a.logger, time.Now), a.logger),
+		newWeb("http.webhook_address", c.HTTP.WebhookAddress, admin.NewPublic(admin.PublicOptions{Webhooks: a.endpoint, Logger: a.logger, Now: time.Now}), a.logger),
 	}
 	return a, nil
 }
 
 func (a *App) adminHandler() http.Handler {
 	return admin.New(admin.Options{
-		Messages:  a.ring,
+		Messages:  a.store.History(),
 		Providers: a.providers,
 		Ready:     []admin.Check{{Name: "smtp", Run: a.phase.check}, {Name: "store", Run: a.store.Check}},
 		Metrics:   a.registry,
@@ -148,7 +150,9 @@ func (a *App) providers(ctx context.Context) []admin.Provider {
 func (a *App) build(configured []Provider) []delivery.Account {
 	out := make([]delivery.Account, len(configured))
 	for i, p := range configured {
-		out[i] = delivery.Account{Provider: p.build(parts{transport: a.transport, keeper: a.ring}), Config: p.account}
+		out[i] = delivery.Account{Provider: p.build(parts{
+			transport: a.transport, keeper: a.store.History(), reporter: a.rehearsal,
+		}), Config: p.account}
 	}
 	return out
 }
@@ -197,6 +201,8 @@ func (a *App) Run(ctx context.Context) error {
 	var clients, pages, tellers errgroup.Group
 	tellers.Go(func() error { return a.alerts.Run(telling) })
 	tellers.Go(func() error { return a.store.Run(context.WithoutCancel(ctx)) })
+	reported := make(chan struct{})
+	go func() { defer close(reported); a.rehearsal.run(telling) }()
 	for _, w := range a.web {
 		pages.Go(func() error { defer stop(); return w.serve() })
 	}
@@ -204,6 +210,7 @@ func (a *App) Run(ctx context.Context) error {
 	clients.Go(func() error { a.watch(serving); return nil })
 	a.logger.InfoContext(ctx, "bridge started", a.Addrs().attrs()...)
 	a.warnOfSandbox(ctx)
+	a.warnOfHooks(ctx, a.current.Load().Providers)
 
 	<-serving.Done()
 	a.phase.set(stopping)
@@ -217,6 +224,7 @@ func (a *App) Run(ctx context.Context) error {
 		w.shutdown(rest)
 	}
 	hush()
+	<-reported
 	err = errors.Join(err, pages.Wait(), a.Close(), tellers.Wait())
 	a.transport.CloseIdleConnections()
 	a.logger.InfoContext(ctx, "bridge stopped")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/config"
 	"smtpbridge/internal/store"
@@ -28,9 +29,19 @@ type Config struct {
 	Delivery  delivery.Config        `toml:"delivery"`
 	Routes    []delivery.RouteConfig `toml:"route"`
 	Guard     delivery.GuardConfig   `toml:"guard"`
+	Events    Events                 `toml:"events"`
 	Alerts    alerts.Config          `toml:"alerts"`
 
 	source source
+}
+
+// Events is the [events] table.
+type Events struct {
+	events.Config `toml:",squash"`
+
+	// SuppressionSync is how often the providers' own suppression lists are
+	// pulled; 0 is only on demand.
+	SuppressionSync config.Duration `toml:"suppression_sync"`
 }
 
 // Log is the [log] table.
@@ -44,9 +55,6 @@ type HTTP struct {
 	WebhookAddress string `toml:"webhook_address"`
 	AdminAddress   string `toml:"admin_address"`
 }
-
-// later are the keys of the configuration that this version does not honour.
-func later() []string { return []string{"events", "delivery.suppressed", "store.retention"} }
 
 // Default is the configuration without a file: SMTP on loopback, and a sandbox.
 func Default() Config {
@@ -65,6 +73,7 @@ func defaults() Config {
 		HTTP:            HTTP{WebhookAddress: "127.0.0.1:8080", AdminAddress: "127.0.0.1:9090"},
 		Store:           store.DefaultConfig(),
 		Delivery:        delivery.DefaultConfig(),
+		Events:          Events{Config: events.DefaultConfig()},
 		Alerts:          alerts.DefaultConfig(),
 	}
 }
@@ -80,7 +89,7 @@ func Load(path string, env func(string) (string, bool)) (Config, error) {
 	if err != nil {
 		return c, fmt.Errorf("reading the configuration: %w", err)
 	}
-	doc, err := config.Read(path, data, config.Options{Env: env, Later: later(), ReadFile: from.read})
+	doc, err := config.Read(path, data, config.Options{Env: env, ReadFile: from.read})
 	if err != nil {
 		return c, err //nolint:wrapcheck // its lines stand for themselves
 	}
@@ -120,6 +129,7 @@ func (c *Config) validate(report func(key, problem string)) {
 	c.Store.Validate(below("store", report))
 	c.Delivery.Validate(below("delivery", report))
 	c.Guard.Validate(below("guard", report))
+	c.Events.validate(below("events", report))
 	c.Alerts.Validate(below("alerts", report))
 	c.validateRoutes(report)
 }
@@ -163,6 +173,13 @@ func (c *Config) settings(accounts []delivery.Account) delivery.Settings {
 // below reports keys relative to a table.
 func below(table string, report func(key, problem string)) func(key, problem string) {
 	return func(key, problem string) { report(table+"."+key, problem) }
+}
+
+func (e Events) validate(report func(key, problem string)) {
+	e.Config.Validate(report)
+	if e.SuppressionSync < 0 {
+		report("suppression_sync", `must not be negative; write "0s" for on demand, or an interval such as "6h"`)
+	}
 }
 
 func (l Log) validate(report func(key, problem string)) {

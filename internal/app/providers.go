@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
@@ -21,41 +22,61 @@ import (
 	"smtpbridge/providers/smtp2go"
 )
 
-// kinds are the provider types, the only list of them. A new one is one line.
+// sandboxType is the type of the provider that sends nothing.
+const sandboxType = "sandbox"
+
+// kinds are the provider types, the only list of them. A new one is one entry.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"mailgun": overHTTP(mailgun.DefaultConfig,
-			func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) }),
-		"postmark": overHTTP(postmark.DefaultConfig,
-			func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) }),
-		"sandbox": of(sandbox.DefaultConfig, newSandbox),
-		"sendgrid": overHTTP(sendgrid.DefaultConfig,
-			func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) }),
-		"ses": overHTTP(ses.DefaultConfig,
-			func(c ses.Config) (httpapi.Config, providers.Adapter) { return c.Config, ses.New(c) }),
-		"smtp2go": overHTTP(smtp2go.DefaultConfig,
-			func(c smtp2go.Config) (httpapi.Config, providers.Adapter) { return c.Config, smtp2go.New(c) }),
+		"mailgun": overHTTP(esp[mailgun.Config]{
+			defaults: mailgun.DefaultConfig,
+			adapter:  func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) },
+		}),
+		"postmark": overHTTP(esp[postmark.Config]{
+			defaults: postmark.DefaultConfig,
+			adapter:  func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) },
+		}),
+		sandboxType: sandboxKind,
+		"sendgrid": overHTTP(esp[sendgrid.Config]{
+			defaults: sendgrid.DefaultConfig,
+			adapter:  func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) },
+		}),
+		"ses": overHTTP(esp[ses.Config]{
+			defaults: ses.DefaultConfig,
+			adapter:  func(c ses.Config) (httpapi.Config, providers.Adapter) { return c.Config, ses.New(c) },
+		}),
+		"smtp2go": overHTTP(esp[smtp2go.Config]{
+			defaults: smtp2go.DefaultConfig,
+			adapter:  func(c smtp2go.Config) (httpapi.Config, providers.Adapter) { return c.Config, smtp2go.New(c) },
+		}),
 	}
 }
 
 // kind decodes and validates the table of one provider type.
-type kind func(*config.Table) (delivery.AccountConfig, build)
+type kind func(*config.Table) plan
 
-// build makes the provider that a table describes.
-type build func(parts) delivery.Provider
+// plan makes the parts of the provider that a table describes.
+type plan struct {
+	account    delivery.AccountConfig
+	build      func(parts) delivery.Provider
+	webhook    func(http.RoundTripper) events.Source // nil where it tells nothing by webhook
+	lister     func(http.RoundTripper) events.Lister // nil where it keeps no list
+	unverified bool                                  // webhooks are taken without a key
+}
 
 // parts are what providers are built with, and share.
 type parts struct {
 	transport http.RoundTripper
 	keeper    sandbox.Keeper
+	reporter  sandbox.Reporter
 }
 
 // Provider is one [[provider]] table. Its secrets stay inside.
 type Provider struct {
 	Name, Type string
 
-	account delivery.AccountConfig
-	build   build
+	plan
+
 	assumed bool // no table named it
 }
 
@@ -86,34 +107,62 @@ type table[C validated] struct {
 	Account delivery.AccountConfig `toml:",squash"`
 }
 
-// of is the kind of a provider that New builds.
-func of[C validated](defaults func() C, provider func(C, parts) delivery.Provider) kind {
-	return func(t *config.Table) (delivery.AccountConfig, build) {
-		c := table[C]{defaults(), delivery.DefaultAccountConfig()}
-		t.Decode(&c)
-		c.Own.Validate(t.Report)
-		c.Account.Validate(t.Report)
-		return c.Account, func(p parts) delivery.Provider { return provider(c.Own, p) }
+// esp is a provider behind an HTTP API, by its configuration.
+type esp[C validated] struct {
+	defaults func() C
+	adapter  func(C) (httpapi.Config, providers.Adapter)
+	webhook  func(C, http.RoundTripper) events.Source
+	lister   func(C, http.RoundTripper) events.Lister
+}
+
+// overHTTP is the kind of such a provider.
+func overHTTP[C validated](e esp[C]) kind {
+	return func(t *config.Table) plan {
+		c, account := decode(t, e.defaults())
+		common, adapter := e.adapter(c)
+		return plan{
+			account:    account,
+			build:      func(p parts) delivery.Provider { return httpapi.New(common, adapter, p.transport) },
+			webhook:    bind(e.webhook, c),
+			lister:     bind(e.lister, c),
+			unverified: common.WebhookUnverified,
+		}
 	}
 }
 
-// overHTTP is the kind of a provider that is an adapter of an HTTP API.
-func overHTTP[C validated](defaults func() C, adapter func(C) (httpapi.Config, providers.Adapter)) kind {
-	return of(defaults, func(c C, p parts) delivery.Provider {
-		common, a := adapter(c)
-		return httpapi.New(common, a, p.transport)
-	})
+func bind[C, T any](f func(C, http.RoundTripper) T, c C) func(http.RoundTripper) T {
+	if f == nil {
+		return nil
+	}
+	return func(transport http.RoundTripper) T { return f(c, transport) }
 }
 
-func newSandbox(c sandbox.Config, p parts) delivery.Provider { return sandbox.New(c, p.keeper) }
+// decode reads and validates a table.
+func decode[C validated](t *config.Table, defaults C) (C, delivery.AccountConfig) {
+	c := table[C]{defaults, delivery.DefaultAccountConfig()}
+	t.Decode(&c)
+	c.Own.Validate(t.Report)
+	c.Account.Validate(t.Report)
+	return c.Own, c.Account
+}
+
+func sandboxKind(t *config.Table) plan {
+	c, account := decode(t, sandbox.DefaultConfig())
+	return sandboxPlan(c, account)
+}
+
+func sandboxPlan(c sandbox.Config, account delivery.AccountConfig) plan {
+	return plan{
+		account:    account,
+		build:      func(p parts) delivery.Provider { return sandbox.New(c, p.keeper, p.reporter) },
+		unverified: c.WebhookUnverified,
+	}
+}
 
 // defaultSandbox is the provider where none is configured.
 func defaultSandbox() Provider {
 	c := sandbox.DefaultConfig()
-	return Provider{
-		Name: c.Name, Type: c.Type, account: delivery.DefaultAccountConfig(),
-		build: func(p parts) delivery.Provider { return newSandbox(c, p) }, assumed: true,
-	}
+	return Provider{Name: c.Name, Type: c.Type, plan: sandboxPlan(c, delivery.DefaultAccountConfig()), assumed: true}
 }
 
 // decodeProviders decodes each table by its type; without any there is a sandbox.
@@ -135,7 +184,7 @@ func decodeProviders(tables []*config.Table) []Provider {
 			t.Report("type", unknownType(p.Type))
 			continue
 		}
-		p.account, p.build = decode(t)
+		p.plan = decode(t)
 		reportName(p.Name, seen, t.Report)
 		out = append(out, p)
 	}

@@ -26,9 +26,6 @@ import (
 type Options struct {
 	// Env looks up an environment variable, as os.LookupEnv does.
 	Env func(name string) (value string, ok bool)
-	// Later holds the keys that only a later version honours, "[]" standing for
-	// any index: "route", "smtp.user[].route".
-	Later []string
 	// ReadFile reads the files of secrets; nil stands for os.ReadFile.
 	ReadFile func(name string) ([]byte, error)
 }

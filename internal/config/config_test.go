@@ -44,8 +44,7 @@ type client struct {
 func options() config.Options {
 	variables := map[string]string{"KEY": "s3cret-of-env", "BLANK": ""}
 	return config.Options{
-		Env:   func(name string) (string, bool) { v, ok := variables[name]; return v, ok },
-		Later: []string{"queue", "client[].route", "server.zone"},
+		Env: func(name string) (string, bool) { v, ok := variables[name]; return v, ok },
 	}
 }
 
@@ -164,12 +163,6 @@ func TestDecodeReportsEverything(t *testing.T) {
 			`c.toml:6: server.regionn: unknown key; did you mean "region"?`,
 			`c.toml:7: server.xyz: unknown key; known here: address, region`,
 			`c.toml:10: client[1].zzz: unknown key; known here: name, pass`,
-		}},
-		// What a later version will know is not called unknown.
-		{"later", "[server]\nzone = 1\n[queue]\nsize = 1\n[[client]]\nroute = \"r\"\n", []string{
-			`c.toml:2: server.zone: not yet supported by this version; remove it`,
-			`c.toml:3: queue: not yet supported by this version; remove it`,
-			`c.toml:6: client[0].route: not yet supported by this version; remove it`,
 		}},
 	}
 	for _, test := range tests {

@@ -3,7 +3,6 @@ package config
 import (
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,8 +10,6 @@ import (
 
 // tag is the struct tag that names a field's key.
 const tag = "toml"
-
-var anyIndex = regexp.MustCompile(`\[\d+\]`)
 
 // findUnknown adds a problem for each key that the type has no field for, in
 // the tables below too.
@@ -46,9 +43,6 @@ func (d *Document) findUnknownBelow(path string, value any, t reflect.Type) {
 }
 
 func (d *Document) unknownKey(path, key string, known map[string]reflect.Type) string {
-	if slices.Contains(d.options.Later, anyIndex.ReplaceAllString(path, "[]")) {
-		return "not yet supported by this version; remove it"
-	}
 	names := slices.Sorted(maps.Keys(known))
 	if near := nearest(key, names); near != "" {
 		return "unknown key; did you mean " + strconv.Quote(near) + "?"

@@ -31,6 +31,8 @@ const (
 	// walLimitPages bounds the log (32 MiB) where the copying never catches up,
 	// under a load that leaves no gap: the writer then finishes it.
 	walLimitPages = 8192
+	// syncedLogPages is 8 MiB.
+	syncedLogPages = 2048
 	// busyTimeout is how long a lock of another process is waited for.
 	busyTimeout = 5 * time.Second
 	// cacheKiB is small: only the newest pages, and the oldest, are touched.
@@ -51,12 +53,31 @@ type database struct {
 
 func (d *database) inMemory() bool { return d.path == "" }
 
+// durability is what a commit has survived: PRAGMA synchronous.
+type durability string
+
+const (
+	// kept survives a kill of the process.
+	kept durability = "synchronous(NORMAL)"
+	// synced survives the loss of power.
+	synced durability = "synchronous(FULL)"
+)
+
+// logPages is how long the log may grow before the writer copies it. Where each
+// commit waits for the disk anyhow, copying does not add much.
+func (d durability) logPages() int {
+	if d == synced {
+		return syncedLogPages
+	}
+	return walLimitPages
+}
+
 // openSQLite opens a database with one connection, and makes the file where there
 // is none. An empty path is memory.
-func openSQLite(ctx context.Context, path string) (*database, error) {
+func openSQLite(ctx context.Context, path string, commits durability) (*database, error) {
 	d := &database{path: path, soon: make(chan struct{}, 1)}
 	if path == "" {
-		return d, d.connect(ctx, ":memory:")
+		return d, d.connect(ctx, ":memory:", commits)
 	}
 	// SQLite would let everybody read it: it holds who mails whom.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -66,20 +87,37 @@ func openSQLite(ctx context.Context, path string) (*database, error) {
 	if err := file.Close(); err != nil {
 		return nil, fmt.Errorf("creating %s: %w", path, err)
 	}
-	name := "file:" + (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()
-	if d.log, err = openConnection(name, "cache_size(-64)"); err != nil {
+	if d.log, err = openConnection(d.name(), "cache_size(-64)", string(commits)); err != nil {
 		return nil, d.explain(err)
 	}
-	return d, d.connect(ctx, name)
+	return d, d.connect(ctx, d.name(), commits)
+}
+
+// name of the file, for the driver.
+func (d *database) name() string {
+	return "file:" + (&url.URL{Path: filepath.ToSlash(d.path)}).EscapedPath()
+}
+
+// maxReaders is how many may read a file at once, beside the one who writes.
+const maxReaders = 2
+
+// readers are connections to a file that only read.
+func (d *database) readers() (*sql.DB, error) {
+	db, err := openConnection(d.name(), "query_only(1)", fmt.Sprintf("cache_size(-%d)", cacheKiB))
+	if err != nil {
+		return nil, d.explain(err)
+	}
+	db.SetMaxOpenConns(maxReaders)
+	return db, nil
 }
 
 // connect opens the connection that writes and proves that it can; the database
 // is closed where it cannot.
-func (d *database) connect(ctx context.Context, name string) (err error) {
-	d.DB, err = openConnection(name,
+func (d *database) connect(ctx context.Context, name string, commits durability) (err error) {
+	d.DB, err = openConnection(name, string(commits),
 		"journal_mode(WAL)",
 		fmt.Sprintf("cache_size(-%d)", cacheKiB),
-		fmt.Sprintf("wal_autocheckpoint(%d)", walLimitPages),
+		fmt.Sprintf("wal_autocheckpoint(%d)", commits.logPages()),
 	)
 	if err != nil {
 		return d.explain(err)
@@ -93,7 +131,7 @@ func (d *database) connect(ctx context.Context, name string) (err error) {
 // openConnection is a pool of one connection that is kept.
 func openConnection(name string, pragmas ...string) (*sql.DB, error) {
 	pragmas = append(pragmas,
-		"synchronous(NORMAL)", "temp_store(MEMORY)",
+		"temp_store(MEMORY)",
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()))
 	connector, err := sqlite.NewConnector(name + "?" + url.Values{
 		"_pragma": pragmas,

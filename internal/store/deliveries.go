@@ -41,20 +41,21 @@ type deliveries struct {
 
 // openDeliveries brings a database up to date and puts right what an end without
 // warning has left. The database is closed with it, or after an error.
-func openDeliveries(ctx context.Context, db *database, o Options) (*deliveries, error) {
+// What is not yet in the history goes there.
+func openDeliveries(ctx context.Context, db *database, o Options, h *History) (*deliveries, error) {
 	d := &deliveries{
 		db: db, writer: newWriter(db, o), instance: o.Instance, now: o.Now, alone: !o.shared,
 		index: newIndex(), flights: make(map[string]*message),
 	}
 	d.writer.failed = func() { clear(d.flights) } // it may hold what is not on record
 	d.writer.tidy = d.tidy
-	if err := d.begin(ctx); err != nil {
+	if err := d.begin(ctx, h); err != nil {
 		return nil, errors.Join(db.explain(err), d.close())
 	}
 	return d, nil
 }
 
-func (d *deliveries) begin(ctx context.Context) error {
+func (d *deliveries) begin(ctx context.Context, h *History) error {
 	files, err := fs.Sub(sqliteFiles, "sqlite/delivery")
 	if err != nil {
 		return fmt.Errorf("finding the migrations: %w", err)
@@ -67,6 +68,9 @@ func (d *deliveries) begin(ctx context.Context) error {
 	}
 	if err := d.load(ctx); err != nil {
 		return fmt.Errorf("loading the keys: %w", err)
+	}
+	if err := h.catchUp(ctx, d.db); err != nil {
+		return fmt.Errorf("taking what was left over into the history: %w", err)
 	}
 	return d.writer.prepare(ctx, sqliteStatements())
 }

@@ -9,7 +9,8 @@
 // wants of it (begin.go, land.go, quotas.go). What is asked of SQLite stands in
 // statements.go and in the directory sqlite.
 //
-// A [Ring] keeps the last messages for the API, in memory.
+// What is known of messages beyond their reply is its [History], in bridge.db:
+// their log, the events, the suppressions.
 package store
 
 import (
@@ -24,6 +25,7 @@ import (
 	"sync"
 	"time"
 
+	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 )
@@ -42,6 +44,9 @@ const (
 	pollInterval = 250 * time.Millisecond
 )
 
+// ErrNotFound says that there is none, or no longer.
+var ErrNotFound = errors.New("not found")
+
 // errLocked says that another process has a directory.
 var errLocked = errors.New("another bridge is using the directory; stop it, or give this one a data_dir of its own")
 
@@ -49,10 +54,12 @@ var errLocked = errors.New("another bridge is using the directory; stop it, or g
 type Config struct {
 	// URL is empty for a file in the data directory, "sqlite:PATH", or "memory:".
 	URL string `toml:"url"`
+	// Retention is how long messages and events are kept. Suppressions stay.
+	Retention config.Duration `toml:"retention"`
 }
 
-// DefaultConfig keeps everything in the data directory.
-func DefaultConfig() Config { return Config{} }
+// DefaultConfig keeps everything in the data directory, for thirty days.
+func DefaultConfig() Config { return Config{Retention: config.Duration(720 * time.Hour)} }
 
 // Validate reports what is wrong.
 func (c Config) Validate(report func(key, problem string)) {
@@ -68,6 +75,23 @@ func (c Config) Validate(report func(key, problem string)) {
 	case filepath.Base(path) == deliveryFile:
 		report("url", "takes the name of the file that stands beside it; write another, such as "+mainFile)
 	}
+	if c.Retention <= 0 {
+		report("retention", `must be longer than 0, such as "720h"`)
+	}
+}
+
+// InMemory: nothing is left of it after a restart, and no other process sees it.
+func (c Config) InMemory() bool { return c.URL == memoryURL }
+
+// file is that of the history, empty for memory.
+func (c Config) file(dataDir string) string {
+	switch c.URL {
+	case memoryURL:
+		return ""
+	case "":
+		return filepath.Join(dataDir, mainFile)
+	}
+	return strings.TrimPrefix(c.URL, sqliteScheme)
 }
 
 // Options are what a store needs besides its configuration. Only DataDir is
@@ -105,6 +129,7 @@ func (o Options) withDefaults() Options {
 // Close ends it.
 type Store struct {
 	deliveries *deliveries
+	history    *History
 	lock       io.Closer // nil for memory
 	logger     *slog.Logger
 	now        func() time.Time
@@ -122,22 +147,36 @@ var (
 func Open(ctx context.Context, c Config, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{logger: o.Logger, now: o.Now, after: o.After}
-	path := ""
-	if c.URL != memoryURL {
-		file := filepath.Join(o.DataDir, mainFile)
-		if c.URL != "" {
-			file = strings.TrimPrefix(c.URL, sqliteScheme)
-		}
-		path = filepath.Join(filepath.Dir(file), deliveryFile)
+	if file := c.file(o.DataDir); file != "" {
 		if err := s.enter(ctx, filepath.Dir(file), o.shared); err != nil {
 			return nil, fmt.Errorf("opening the store: %w", err)
 		}
 	}
-	if err := s.open(ctx, path, o); err != nil {
+	if err := s.open(ctx, c, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.leave())
 	}
 	return s, nil
 }
+
+// OpenHistory opens the history alone, beside a bridge that may be running, for
+// who changes its suppressions. Only Close must be called.
+func OpenHistory(ctx context.Context, c Config, o Options) (*History, error) {
+	file := c.file(o.DataDir)
+	if file == "" {
+		return nil, errors.New("opening the store: [store] url is memory: nothing is kept in a file that another process could see")
+	}
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return nil, fmt.Errorf("opening the store: %w; it is there once the bridge has run", err)
+	}
+	h, err := openHistory(ctx, file, c, o.withDefaults())
+	if err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
+	}
+	return h, nil
+}
+
+// History is the part that is not on the SMTP path.
+func (s *Store) History() *History { return s.history }
 
 // enter makes the directory, for the bridge's eyes only, and locks it.
 func (s *Store) enter(ctx context.Context, dir string, shared bool) error {
@@ -169,13 +208,28 @@ func (s *Store) leave() error {
 	return s.lock.Close()
 }
 
-func (s *Store) open(ctx context.Context, path string, o Options) error {
-	db, err := openSQLite(ctx, path)
-	if err != nil {
+func (s *Store) open(ctx context.Context, c Config, o Options) error {
+	file := c.file(o.DataDir)
+	var err error
+	if s.history, err = openHistory(ctx, file, c, o); err != nil {
 		return err
 	}
-	s.deliveries, err = openDeliveries(ctx, db, o)
-	return err
+	beside := ""
+	if file != "" {
+		beside = filepath.Join(filepath.Dir(file), deliveryFile)
+	}
+	if s.deliveries, err = s.openDeliveries(ctx, beside, o); err != nil {
+		return errors.Join(err, s.history.close())
+	}
+	return nil
+}
+
+func (s *Store) openDeliveries(ctx context.Context, path string, o Options) (*deliveries, error) {
+	db, err := openSQLite(ctx, path, kept)
+	if err != nil {
+		return nil, err
+	}
+	return openDeliveries(ctx, db, o, s.history)
 }
 
 // Run does what is asked of the store, until ctx ends or the store is closed,
@@ -191,13 +245,14 @@ func (s *Store) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, w.close)
 	defer stop()
 	copying, done := context.WithCancel(context.WithoutCancel(ctx))
-	var log sync.WaitGroup
+	var beside sync.WaitGroup
 	if db := s.deliveries.db; !db.inMemory() {
-		log.Go(func() { db.copyLog(copying, s.logger) })
+		beside.Go(func() { db.copyLog(copying, s.logger) })
 	}
+	beside.Go(func() { s.history.Run(copying) })
 	err := w.run(ctx)
 	done()
-	log.Wait()
+	beside.Wait()
 	if err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
@@ -214,7 +269,7 @@ func (s *Store) Close(ctx context.Context) error {
 		lost = w.run(ctx) // what was left behind for a Run that never came
 	}
 	<-w.gone
-	if err := errors.Join(lost, s.deliveries.close(), s.leave()); err != nil {
+	if err := errors.Join(lost, s.history.Close(ctx), s.deliveries.close(), s.leave()); err != nil {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
@@ -224,7 +279,7 @@ func (s *Store) Close(ctx context.Context) error {
 // an error it tries.
 func (s *Store) Check(ctx context.Context) error {
 	p := &probing{writer: s.deliveries.writer}
-	if err := s.deliveries.writer.do(ctx, p); err != nil {
+	if err := errors.Join(s.deliveries.writer.do(ctx, p), s.history.check(ctx)); err != nil {
 		return fmt.Errorf("the store: %w", err)
 	}
 	return nil

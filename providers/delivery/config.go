@@ -25,6 +25,9 @@ type Config struct {
 	MaxElapsed config.Duration `toml:"max_elapsed"`
 	// OnAmbiguous is defer, or failover, which may duplicate.
 	OnAmbiguous string `toml:"on_ambiguous"`
+	// Suppressed is what becomes of mail to who must not be mailed: reject, discard
+	// (taken and dropped), or ignore (sent).
+	Suppressed string `toml:"suppressed"`
 	// TemporaryCategories are answered 4xx although their class is permanent.
 	TemporaryCategories []string `toml:"temporary_categories"`
 }
@@ -48,6 +51,7 @@ func DefaultConfig() Config {
 		InitialBackoff: config.Duration(500 * time.Millisecond),
 		MaxElapsed:     config.Duration(time.Minute),
 		OnAmbiguous:    ambiguousDefer,
+		Suppressed:     suppressedReject,
 	}
 }
 
@@ -65,6 +69,9 @@ func (c Config) Validate(report func(key, problem string)) {
 	}
 	if c.OnAmbiguous != ambiguousDefer && c.OnAmbiguous != ambiguousFailover {
 		report("on_ambiguous", fmt.Sprintf("%q is unknown; write defer or failover", c.OnAmbiguous))
+	}
+	if !slices.Contains([]string{suppressedReject, suppressedDiscard, suppressedIgnore}, c.Suppressed) {
+		report("suppressed", fmt.Sprintf("%q is unknown; write reject, discard or ignore", c.Suppressed))
 	}
 	for i, name := range c.TemporaryCategories {
 		if !slices.Contains(providers.Categories(), providers.Category(name)) {

@@ -35,15 +35,17 @@ type Provider interface {
 
 // Options are what the pipeline works with. Recorder and Logger must be there;
 // without a Registerer nothing is registered, without Memory no repeat is known
-// as one, without Quotas none is counted, without Now the time is the real one.
+// as one, without Quotas none is counted, without Suppressions everybody is mailed,
+// without Now the time is the real one.
 type Options struct {
-	Recorder   Recorder
-	Memory     Memory
-	Quotas     Quotas
-	Escalator  Escalator
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
-	Now        func() time.Time
+	Recorder     Recorder
+	Memory       Memory
+	Quotas       Quotas
+	Suppressions Suppressions
+	Escalator    Escalator
+	Logger       *slog.Logger
+	Registerer   prometheus.Registerer
+	Now          func() time.Time
 }
 
 // Escalator hears of every answer, so that somebody is told of failures that do
@@ -55,22 +57,23 @@ type Escalator interface {
 
 // Pipeline delivers messages. It is safe for concurrent use.
 type Pipeline struct {
-	recorder  Recorder
-	memory    Memory
-	quotas    Quotas
-	escalator Escalator
-	logger    *slog.Logger
-	now       func() time.Time
-	metrics   *metrics
-	setup     atomic.Pointer[setup]
-	sends     *sends
-	replies   replies
+	recorder     Recorder
+	memory       Memory
+	quotas       Quotas
+	suppressions Suppressions
+	escalator    Escalator
+	logger       *slog.Logger
+	now          func() time.Time
+	metrics      *metrics
+	setup        atomic.Pointer[setup]
+	sends        *sends
+	replies      replies
 }
 
 // New makes a pipeline. It must be closed.
 func New(s Settings, o Options) *Pipeline {
 	p := &Pipeline{
-		recorder: o.Recorder, memory: o.Memory, quotas: o.Quotas, escalator: o.Escalator, logger: o.Logger, now: o.Now,
+		recorder: o.Recorder, memory: o.Memory, quotas: o.Quotas, suppressions: o.Suppressions, escalator: o.Escalator, logger: o.Logger, now: o.Now,
 		sends: newSends(),
 	}
 	p.metrics = newMetrics(o.Registerer, p)
@@ -93,7 +96,7 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, t.legs(groups))
+	return t.send(ctx, t.legs(t.withhold(ctx, groups)))
 }
 
 // Replied takes in whether the reply to a message was given: where it was not, or
@@ -152,9 +155,12 @@ func (r *replies) take(id string) reply {
 
 // Recipient says at RCPT why an address cannot be delivered to; nil where
 // nothing speaks against it. The envelope is what is known of it by then.
-func (p *Pipeline) Recipient(_ context.Context, _ translate.Envelope, address string) *providers.Error {
+func (p *Pipeline) Recipient(ctx context.Context, _ translate.Envelope, address string) *providers.Error {
 	s := p.setup.Load()
 	if refusal := s.guard.refuse(address); refusal != nil {
+		return s.soften(refusal)
+	}
+	if refusal := p.refuseSuppressed(ctx, s, address); refusal != nil {
 		return s.soften(refusal)
 	}
 	local := address

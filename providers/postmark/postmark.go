@@ -10,6 +10,7 @@
 package postmark
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -63,6 +64,9 @@ const forbiddenFiles = `vbs exe bin bat chm com cpl crt hlp hta inf ins isp jse 
 const forbiddenHeaders = `return-path x-pm-rcpt from reply-to sender received date content-type cc bcc subject tag
 	attachment to track-opens track-links postmark-template-alias message-stream mime-version
 	content-transfer-encoding dkim-signature`
+
+// defaultStream is Postmark's own name of the stream of mails that name none.
+const defaultStream = "outbound"
 
 // Config is one Postmark server.
 type Config struct {
@@ -118,6 +122,7 @@ func New(c Config) *Adapter {
 		MaxRequestBytes: maxMessageBytes,
 		MaxBodyBytes:    maxBodyBytes,
 		MaxRecipients:   maxRecipients,
+		Stream:          cmp.Or(c.MessageStream, defaultStream),
 		TrackOpens:      true,
 		TrackClicks:     true,
 		MaxTags:         1,

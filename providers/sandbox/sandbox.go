@@ -48,12 +48,16 @@ type Keeper interface {
 
 // Provider is the sandbox. It is safe for concurrent use.
 type Provider struct {
-	name string
-	keep Keeper
+	name     string
+	keep     Keeper
+	reporter Reporter
 }
 
-// New makes a sandbox that gives the content of its messages to keep.
-func New(c Config, keep Keeper) *Provider { return &Provider{name: c.Name, keep: keep} }
+// New makes a sandbox that gives the content of its messages to keep, and what
+// becomes of them to a reporter.
+func New(c Config, keep Keeper, reporter Reporter) *Provider {
+	return &Provider{name: c.Name, keep: keep, reporter: reporter}
+}
 
 // Name is the configured name.
 func (p *Provider) Name() string { return p.name }
@@ -83,7 +87,8 @@ func (p *Provider) Capabilities() providers.Capabilities {
 // Send keeps the message and takes it for every recipient but these at
 // sandbox.test, with or without a +tag: bounce, ratelimit, quota, auth, spam,
 // config, down, network and ambiguous meet the error of that name; slow is
-// taken after five seconds.
+// taken after five seconds. Taken and followed by an event of the name are
+// delivered, hardbounce, softbounce, complaint, unsubscribe, open and click.
 func (p *Provider) Send(ctx context.Context, m *translate.Message) providers.Outcome {
 	recipients := m.Envelope.Recipients
 	content, err := render(m)
@@ -110,6 +115,7 @@ func (p *Provider) answers(ctx context.Context, id string, recipients []string) 
 		}
 		if result.State == providers.Accepted {
 			result.ProviderID = "sandbox-" + id
+			p.report(id, result.ProviderID, recipient)
 		}
 		result.Provider = p.name
 		outcome[i] = result

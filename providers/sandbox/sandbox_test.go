@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"smtpbridge/events"
 	"smtpbridge/providers"
 	"smtpbridge/providers/sandbox"
 	"smtpbridge/translate"
@@ -22,7 +23,10 @@ import (
 type shelf struct {
 	id      string
 	content json.RawMessage
+	told    []events.Event
 }
+
+func (s *shelf) Report(_ string, e events.Event) { s.told = append(s.told, e) }
 
 func (s *shelf) Keep(id string, content json.RawMessage) { s.id, s.content = id, content }
 
@@ -42,7 +46,7 @@ func parse(t *testing.T, text string, recipients ...string) *translate.Message {
 
 func send(t *testing.T, recipients ...string) providers.Outcome {
 	t.Helper()
-	p := sandbox.New(sandbox.DefaultConfig(), new(shelf))
+	p := sandbox.New(sandbox.DefaultConfig(), new(shelf), new(shelf))
 	return p.Send(t.Context(), parse(t, "From: app@example.com\nSubject: Hello\n\nA text.\n", recipients...))
 }
 
@@ -118,7 +122,7 @@ func TestSendSlowCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		p := sandbox.New(sandbox.DefaultConfig(), new(shelf))
+		p := sandbox.New(sandbox.DefaultConfig(), new(shelf), new(shelf))
 		start := time.Now()
 		outcome := p.Send(ctx, parse(t, "From: app@example.com\n\nA text.\n", "slow@sandbox.test", "you@sandbox.test"))
 		if got := time.Since(start); got != time.Second {
@@ -176,7 +180,7 @@ JVBERi0=
 func TestSendKeepsContent(t *testing.T) {
 	kept := new(shelf)
 	m := parse(t, rich, "bounce@sandbox.test")
-	sandbox.New(sandbox.DefaultConfig(), kept).Send(t.Context(), m)
+	sandbox.New(sandbox.DefaultConfig(), kept, kept).Send(t.Context(), m)
 	if kept.id != "01J" {
 		t.Errorf("kept as %q, want 01J", kept.id)
 	}
@@ -223,7 +227,7 @@ func TestSendCutsContent(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			kept := new(shelf)
 			m := parse(t, "From: app@example.com\nContent-Type: text/plain; charset=utf-8\n\n"+tt.text, "you@sandbox.test")
-			sandbox.New(sandbox.DefaultConfig(), kept).Send(t.Context(), m)
+			sandbox.New(sandbox.DefaultConfig(), kept, kept).Send(t.Context(), m)
 			body := decode(t, kept.content).Text
 			if len(body.Content) != tt.want || !utf8.ValidString(body.Content) {
 				t.Errorf("kept %d octets (valid %v), want %d", len(body.Content), utf8.ValidString(body.Content), tt.want)
@@ -243,7 +247,7 @@ func TestSendCutsFields(t *testing.T) {
 	}
 	kept := new(shelf)
 	m := parse(t, text.String()+"\nA text.\n", "you@sandbox.test")
-	sandbox.New(sandbox.DefaultConfig(), kept).Send(t.Context(), m)
+	sandbox.New(sandbox.DefaultConfig(), kept, kept).Send(t.Context(), m)
 	content := decode(t, kept.content)
 	if len(kept.content) > 80<<10 {
 		t.Errorf("content has %d octets, want at most 80 KiB", len(kept.content))
@@ -263,7 +267,7 @@ func TestSendUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept := new(shelf)
-	outcome := sandbox.New(sandbox.DefaultConfig(), kept).Send(t.Context(), m)
+	outcome := sandbox.New(sandbox.DefaultConfig(), kept, kept).Send(t.Context(), m)
 	if got := outcome[0]; got.State != providers.Refused || got.Err.Category != providers.LocalFailure {
 		t.Errorf("result %+v, want refused with local_failure", got)
 	}
@@ -274,7 +278,7 @@ func TestSendUnreadable(t *testing.T) {
 
 // The sandbox carries what any provider could.
 func TestCapabilities(t *testing.T) {
-	p := sandbox.New(sandbox.DefaultConfig(), new(shelf))
+	p := sandbox.New(sandbox.DefaultConfig(), new(shelf), new(shelf))
 	m := parse(t, "X-Bridge-Tag: a\nX-Bridge-Metadata: b=c\n"+rich, "you@sandbox.test")
 	m.Directives.SendAt = time.Now().AddDate(1, 0, 0)
 	m.Opaque = translate.OpaqueSigned

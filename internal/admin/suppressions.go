@@ -1,0 +1,206 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"smtpbridge/events"
+	"smtpbridge/internal/store"
+)
+
+func listSuppressions(history History) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		values, err := parameterValues(r)
+		if err != nil {
+			return err
+		}
+		if err := onlyParameters(values, "limit", "cursor", "email", "reason", "provider", "format"); err != nil {
+			return err
+		}
+		q := store.SuppressionQuery{
+			Address: values.Get("email"), Reason: values.Get("reason"), Provider: values.Get("provider"), Cursor: values.Get("cursor"),
+		}
+		if q.Reason != "" && !events.Reason(q.Reason).Known() {
+			return badParameter("reason", q.Reason, "one of "+words(events.Reasons()))
+		}
+		if q.Limit, err = limitOf(values); err != nil {
+			return err
+		}
+		switch values.Get("format") {
+		case "csv":
+			return exportSuppressions(w, r, history, q)
+		case "", "json":
+		default:
+			return badParameter("format", values.Get("format"), "one of csv, json")
+		}
+		page, err := history.Suppressions(r.Context(), q)
+		if err != nil {
+			return listError("suppressions", q.Cursor, err)
+		}
+		return writeJSON(w, list[events.Suppression]{Items: page.Suppressions, NextCursor: page.Next})
+	}
+}
+
+// exportSuppressions writes all of them, whatever the limit says.
+func exportSuppressions(w http.ResponseWriter, r *http.Request, history History, q store.SuppressionQuery) error {
+	q.Limit = maxLimit
+	page, err := history.Suppressions(r.Context(), q)
+	if err != nil {
+		return listError("suppressions", q.Cursor, err)
+	}
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	out := events.NewCSVWriter(w)
+	for {
+		for _, s := range page.Suppressions {
+			out.Write(s)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+		if page, err = history.Suppressions(r.Context(), q); err != nil {
+			// The head has gone out as 200: a broken connection is the only sign left.
+			panic(http.ErrAbortHandler)
+		}
+	}
+	_ = out.Flush() // the client has gone where this fails
+	return nil
+}
+
+const (
+	// maxImport is the longest CSV, in octets.
+	maxImport = 64 << 20
+	// importBatch is how many suppressions are handed on at once.
+	importBatch = 1000
+)
+
+// importSuppressions takes CSV, and says how many were new.
+func importSuppressions(history History) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := noParameters(r); err != nil {
+			return err
+		}
+		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "text/csv" {
+			return &problem{Status: http.StatusUnsupportedMediaType, Detail: "the list must be text/csv, in the form of the export"}
+		}
+		added, err := importCSV(r, history, http.MaxBytesReader(w, r.Body, maxImport))
+		if errors.Is(err, events.ErrMalformed) {
+			return &problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("%v; %d were added before", err, added)}
+		}
+		if err != nil {
+			return fmt.Errorf("importing suppressions: %w", err)
+		}
+		return writeJSON(w, map[string]int{"added": added})
+	}
+}
+
+func importCSV(r *http.Request, history History, body io.Reader) (added int, err error) {
+	batch := make([]events.Suppression, 0, importBatch)
+	hand := func() error {
+		n, err := history.Suppress(r.Context(), batch...)
+		added += n
+		batch = batch[:0]
+		return err //nolint:wrapcheck // the handler does
+	}
+	for s, err := range events.ReadCSV(body) {
+		if err != nil {
+			return added, err
+		}
+		if batch = append(batch, s); len(batch) == importBatch {
+			if err := hand(); err != nil {
+				return added, err
+			}
+		}
+	}
+	return added, hand()
+}
+
+// held is one address on the list: why, for the gravest reason, and for which others.
+type held struct {
+	events.Suppression
+
+	Others []events.Suppression `json:"others,omitempty"`
+}
+
+func getSuppression(history History) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := noParameters(r); err != nil {
+			return err
+		}
+		return showSuppression(w, r, history)
+	}
+}
+
+func showSuppression(w http.ResponseWriter, r *http.Request, history History) error {
+	page, err := history.Suppressions(r.Context(), store.SuppressionQuery{Address: r.PathValue("email"), Limit: maxLimit})
+	if err != nil {
+		return fmt.Errorf("getting a suppression: %w", err)
+	}
+	if len(page.Suppressions) == 0 {
+		return notSuppressed(r.PathValue("email"))
+	}
+	gravest := events.Gravest(page.Suppressions)
+	answer := held{Suppression: page.Suppressions[gravest]}
+	answer.Others = append(page.Suppressions[:gravest:gravest], page.Suppressions[gravest+1:]...)
+	return writeJSON(w, answer)
+}
+
+func notSuppressed(address string) *problem {
+	return &problem{Status: http.StatusNotFound, Detail: fmt.Sprintf("%q is not on the suppression list", address)}
+}
+
+func putSuppression(history History, now func() time.Time) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := noParameters(r); err != nil {
+			return err
+		}
+		body := struct {
+			Reason events.Reason `json:"reason"`
+			Scope  string        `json:"scope"`
+			Detail string        `json:"detail"`
+		}{Reason: events.Manual}
+		if err := readJSON(w, r, &body); err != nil {
+			return err
+		}
+		s := events.Suppression{
+			Address: r.PathValue("email"), Scope: body.Scope, Reason: body.Reason, Detail: body.Detail, Since: now().UTC(),
+		}
+		if err := s.Validate(); err != nil {
+			return &problem{Status: http.StatusBadRequest, Detail: err.Error()}
+		}
+		if _, err := history.Suppress(r.Context(), s); err != nil {
+			return fmt.Errorf("adding a suppression: %w", err)
+		}
+		return showSuppression(w, r, history)
+	}
+}
+
+func deleteSuppression(history History) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		values, err := parameterValues(r)
+		if err != nil {
+			return err
+		}
+		if err := onlyParameters(values, "scope"); err != nil {
+			return err
+		}
+		var scope *string
+		if values.Has("scope") {
+			given := values.Get("scope")
+			scope = &given
+		}
+		address := r.PathValue("email")
+		err = history.Lift(r.Context(), address, scope)
+		if errors.Is(err, store.ErrNotFound) {
+			return notSuppressed(address)
+		}
+		if err != nil {
+			return fmt.Errorf("removing a suppression: %w", err)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+}

@@ -1,0 +1,241 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"smtpbridge/events"
+)
+
+// Dimension is what is counted by.
+type Dimension string
+
+// The dimensions.
+const (
+	ByProvider Dimension = "provider"
+	ByTag      Dimension = "tag"
+	// ByCampaign is by the metadata key "campaign".
+	ByCampaign Dimension = "campaign"
+)
+
+// Dimensions are all of them.
+func Dimensions() []Dimension { return []Dimension{ByProvider, ByTag, ByCampaign} }
+
+const campaignKey = "campaign"
+
+const (
+	addCount = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = total + excluded.total, uniques = uniques + excluded.uniques`
+	sumCounts = `SELECT name, type, SUM(total), SUM(uniques) FROM counts
+		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
+)
+
+// counted is what a count is of.
+type counted struct {
+	hour      int64
+	dimension Dimension
+	name      string
+	of        events.Type
+}
+
+// tally is what a transaction adds to a count.
+type tally struct{ total, unique int64 }
+
+// count adds an event to the counts. A provider's own "accepted" is none: the
+// bridge counts its 250.
+func (w *work) count(ctx context.Context, e *events.Event) error {
+	if e.Type == events.Accepted && len(e.Raw) > 0 {
+		return nil
+	}
+	unique := int64(1)
+	if e.Type == events.Opened || e.Type == events.Clicked {
+		var n int
+		args := []any{e.MessageID, e.Recipient, string(e.Type), e.Sequence}
+		before, err := w.row(ctx, eventBefore, args, &n)
+		if err != nil {
+			return err
+		}
+		if before {
+			unique = 0
+		}
+	}
+	w.tally(e, ByProvider, e.Provider, unique)
+	for _, tag := range e.Tags {
+		w.tally(e, ByTag, tag, unique)
+	}
+	if campaign := e.Metadata[campaignKey]; campaign != "" {
+		w.tally(e, ByCampaign, campaign, unique)
+	}
+	return nil
+}
+
+func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
+	key := counted{hour(e.Timestamp), d, name, e.Type}
+	sum := w.tallies[key]
+	sum.total++
+	sum.unique += unique
+	w.tallies[key] = sum
+}
+
+// addUp writes what was counted.
+func (w *work) addUp(ctx context.Context) error {
+	for key, sum := range w.tallies {
+		_, err := w.exec(ctx, addCount, key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hour(t time.Time) int64 { return t.Unix() / int64(time.Hour/time.Second) }
+
+// CountQuery asks for counts.
+type CountQuery struct {
+	By Dimension
+	// Name is the only one asked for; empty for all.
+	Name string
+	// From and To bound the time of the events, in whole hours; To is not in.
+	From, To time.Time
+}
+
+// Counts are the events of one provider, tag or campaign.
+type Counts struct {
+	Name string
+	// Total by type; Unique counts each recipient of a message once.
+	Total, Unique map[events.Type]int64
+}
+
+// Counts gives what q asks for, by name.
+func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err error) {
+	h.flush(ctx)
+	rows, err := h.read.QueryContext(ctx, sumCounts, hour(q.From), hour(q.To.Add(time.Hour-time.Nanosecond)), string(q.By), q.Name, q.Name)
+	if err != nil {
+		return nil, h.readError(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			name          string
+			of            events.Type
+			total, unique int64
+		)
+		if err := rows.Scan(&name, &of, &total, &unique); err != nil {
+			return nil, h.readError(err)
+		}
+		at := slices.IndexFunc(all, func(c Counts) bool { return c.Name == name })
+		if at < 0 {
+			at = len(all)
+			all = append(all, Counts{Name: name, Total: map[events.Type]int64{}, Unique: map[events.Type]int64{}})
+		}
+		all[at].Total[of], all[at].Unique[of] = total, unique
+	}
+	return all, h.readError(rows.Err())
+}
+
+// Complaints counts what a provider has told since the hour of a time.
+func (h *History) Complaints(ctx context.Context, provider string, since time.Time) (complained, delivered int64, err error) {
+	all, err := h.Counts(ctx, CountQuery{By: ByProvider, Name: provider, From: since, To: h.now().Add(time.Hour)})
+	if err != nil || len(all) == 0 {
+		return 0, 0, err
+	}
+	return all[0].Total[events.Complained], all[0].Total[events.Delivered], nil
+}
+
+const (
+	// historyTidyInterval is how often is looked for what is too old; with a short
+	// retention it is more often.
+	historyTidyInterval = time.Minute
+	// tidyRows is how many rows of a table one transaction lets go of.
+	tidyRows = 1000
+	// nonceRetention is longer than any provider repeats a call.
+	nonceRetention = 7 * 24 * time.Hour
+	// memoryHistoryPages bounds a history in memory, to 16 MiB.
+	memoryHistoryPages = 4096
+)
+
+// tooOld deletes rows up to a time, a bounded number at once, of those that are
+// oldest by their key: so nothing is searched where nothing is too old.
+func tooOld() []string {
+	return []string{
+		`DELETE FROM message_recipients WHERE message_id IN
+			(SELECT id FROM (SELECT id, received FROM messages ORDER BY id LIMIT ?2) WHERE received <= ?1)`,
+		`DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?2) AND received <= ?1`,
+		`DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?2) AND received <= ?1`,
+		`DELETE FROM recipients WHERE address IN (SELECT address FROM recipients WHERE touched <= ?1 ORDER BY touched LIMIT ?2)`,
+	}
+}
+
+const (
+	oldNonces = `DELETE FROM nonces WHERE received <= ?`
+	oldCounts = `DELETE FROM counts WHERE hour <= ?`
+	pagesUsed = `SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count`
+	// firstTenth is when the oldest tenth of the rows had come.
+	firstTenth = `SELECT MAX(
+		COALESCE((SELECT received FROM events ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 10 FROM events)), 0),
+		COALESCE((SELECT received FROM messages ORDER BY id LIMIT 1 OFFSET (SELECT COUNT(*) / 10 FROM messages)), 0))`
+)
+
+func (h *History) tidyInterval() time.Duration {
+	return min(historyTidyInterval, max(h.retention/2, time.Second))
+}
+
+// tidy lets go of what is older than the retention; in memory, of the oldest
+// tenth where there is too much.
+func (h *History) tidy(ctx context.Context) error {
+	until := h.now().Add(-h.retention)
+	if h.db.inMemory() {
+		crowded, err := h.crowded(ctx)
+		if err != nil {
+			return err
+		}
+		if crowded.After(until) {
+			until = crowded
+		}
+	}
+	for more := true; more && ctx.Err() == nil; {
+		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
+			more, err = w.tidy(ctx, until)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return h.do(ctx, func(ctx context.Context, w *work) error {
+		if _, err := w.exec(ctx, oldNonces, h.now().Add(-nonceRetention).UnixNano()); err != nil {
+			return err
+		}
+		_, err := w.exec(ctx, oldCounts, hour(h.now().Add(-h.retention)))
+		return err
+	})
+}
+
+func (w *work) tidy(ctx context.Context, until time.Time) (more bool, err error) {
+	for _, text := range tooOld() {
+		gone, err := w.exec(ctx, text, until.UnixNano(), tidyRows)
+		if err != nil {
+			return false, err
+		}
+		more = more || gone >= tidyRows
+	}
+	return more, nil
+}
+
+// crowded is the time up to which a history in memory is forgotten, the zero time
+// where there is room.
+func (h *History) crowded(ctx context.Context) (time.Time, error) {
+	var pages, received int64
+	if err := h.read.QueryRowContext(ctx, pagesUsed).Scan(&pages); err != nil {
+		return time.Time{}, fmt.Errorf("looking for room: %w", err)
+	}
+	if pages < memoryHistoryPages {
+		return time.Time{}, nil
+	}
+	if err := h.read.QueryRowContext(ctx, firstTenth).Scan(&received); err != nil {
+		return time.Time{}, fmt.Errorf("looking for the oldest: %w", err)
+	}
+	return moment(received), nil
+}

@@ -1,0 +1,135 @@
+package delivery
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"smtpbridge/providers"
+	"smtpbridge/translate"
+)
+
+// Suppressions know who must not be mailed. It is on the way of every recipient,
+// so it must be quick. It is called concurrently.
+type Suppressions interface {
+	// Suppressed gives the scopes for which an address is suppressed, the empty one
+	// for all mail; none where it may be mailed.
+	Suppressed(ctx context.Context, address string) (scopes []string, err error)
+}
+
+// The values of suppressed.
+const (
+	suppressedReject  = "reject"
+	suppressedDiscard = "discard"
+	suppressedIgnore  = "ignore"
+)
+
+const (
+	allMail     = ""
+	scopeTag    = "tag:"
+	scopeGroup  = "group:"
+	scopeStream = "stream:"
+)
+
+// suppressed gives the scopes for which mail to an address must not leave. Nobody
+// is asked where it does not matter, and a redirected mail never reaches the address.
+func (p *Pipeline) suppressed(ctx context.Context, s *setup, address string) ([]string, *providers.Error) {
+	if p.suppressions == nil || s.Config.Suppressed == suppressedIgnore || s.guard.redirects(address) {
+		return nil, nil
+	}
+	scopes, err := p.suppressions.Suppressed(ctx, address)
+	if err != nil {
+		return nil, &providers.Error{
+			Category: providers.LocalFailure, Message: "it cannot be known whether the recipient is suppressed", Cause: err,
+		}
+	}
+	return scopes, nil
+}
+
+// refuseSuppressed says at RCPT why an address gets no mail at all.
+func (p *Pipeline) refuseSuppressed(ctx context.Context, s *setup, address string) *providers.Error {
+	scopes, failure := p.suppressed(ctx, s, address)
+	switch {
+	case failure != nil:
+		return failure
+	case s.Config.Suppressed == suppressedReject && slices.Contains(scopes, allMail):
+		return errSuppressed(allMail)
+	}
+	return nil
+}
+
+func errSuppressed(scope string) *providers.Error {
+	err := &providers.Error{Category: providers.Suppressed, Message: "the address is on the suppression list"}
+	if scope != allMail {
+		err.Message += " for " + scope
+	}
+	return err
+}
+
+// withhold takes out of the groups whom the message must not reach: the whole
+// mail is known now, so also who has left the group, tag or stream that it
+// belongs to.
+func (t *transaction) withhold(ctx context.Context, groups []group) []group {
+	var mine []string // the scopes of the message, once somebody is held
+	for i := range groups {
+		groups[i].recipients = slices.DeleteFunc(groups[i].recipients, func(recipient string) bool {
+			held, failure := t.pipeline.suppressed(ctx, t.setup, recipient)
+			if failure != nil {
+				t.ledger.refuse([]string{recipient}, failure)
+				return true
+			}
+			if len(held) > 0 && mine == nil {
+				mine = t.setup.scopes(t.message)
+			}
+			at := slices.IndexFunc(mine, func(scope string) bool { return slices.Contains(held, scope) })
+			if len(held) == 0 || at < 0 {
+				return false
+			}
+			t.hold(ctx, recipient, mine[at])
+			return true
+		})
+	}
+	return slices.DeleteFunc(groups, func(g group) bool { return len(g.recipients) == 0 })
+}
+
+// hold refuses or drops the mail of one recipient.
+func (t *transaction) hold(ctx context.Context, recipient, scope string) {
+	refusal := errSuppressed(scope)
+	t.log(ctx, slog.LevelInfo, "recipient is suppressed", slog.String("recipient", recipient),
+		slog.String("scope", scope), slog.String("suppressed", t.setup.Config.Suppressed))
+	if t.setup.Config.Suppressed == suppressedReject {
+		t.ledger.refuse([]string{recipient}, refusal)
+		return
+	}
+	t.ledger.preset(providers.Fail([]string{recipient}, providers.Accepted, nil))
+	t.ledger.lose([]string{"not sent to " + recipient + ": " + refusal.Message})
+}
+
+// scopes are those that a message belongs to: all mail, its tags, its
+// unsubscribe group (X-SMTPAPI asm_group_id), and its stream, which is that of
+// the accounts where it names none.
+func (s *setup) scopes(m *translate.Message) []string {
+	scopes := []string{allMail}
+	for _, tag := range m.Directives.Tags {
+		scopes = append(scopes, scopeTag+tag)
+	}
+	stream := ""
+	for _, o := range m.Directives.Options {
+		switch o.Name {
+		case "asm_group_id":
+			scopes = append(scopes, scopeGroup+strings.Trim(o.Value, `" `))
+		case "X-PM-Message-Stream":
+			stream = o.Value
+		}
+	}
+	if stream != "" {
+		return append(scopes, scopeStream+stream)
+	}
+	for _, c := range s.candidates {
+		if stream := c.Capabilities().Stream; stream != "" {
+			scopes = append(scopes, scopeStream+stream)
+		}
+	}
+	return scopes
+}
