@@ -51,8 +51,11 @@ func (c Config) Validate(report func(key, problem string)) {
 	switch {
 	case key == "":
 		report("api_key", `is missing; give a sending key of the domain, or a key of the account, such as "env:MAILGUN_API_KEY"`)
-	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+	case strings.ContainsFunc(key, isNotOfKey):
 		report("api_key", "holds a blank, a line break or a character that is not ASCII; give the key alone")
+	}
+	if signing := c.WebhookSigningKey.Reveal(); strings.ContainsFunc(signing, isNotOfKey) {
+		report("webhook_signing_key", "holds a blank, a line break or a character that is not ASCII; give the account's HTTP webhook signing key alone")
 	}
 	switch {
 	case c.Domain == "":
@@ -67,6 +70,8 @@ func (c Config) Validate(report func(key, problem string)) {
 		report("format", `must be "mime" (mails leave as they are) or "fields" (Mailgun builds them)`)
 	}
 }
+
+func isNotOfKey(r rune) bool { return r <= ' ' || r >= 0x7f }
 
 // isNotOfDomain: Mailgun takes a "/" in the domain for another path and answers
 // 200 as if all were well.

@@ -21,6 +21,8 @@ func TestConfigValidate(t *testing.T) {
 		{"base", func(c *mailgun.Config) { c.BaseURL = "https://x.example/v3" }, []string{"base_url"}},
 		{"key with a line break", func(c *mailgun.Config) { c.APIKey = config.NewSecret("0123-secret\n") }, []string{"api_key"}},
 		{"key outside ASCII", func(c *mailgun.Config) { c.APIKey = config.NewSecret("0123-secret-ü") }, []string{"api_key"}},
+		{"signing key", func(c *mailgun.Config) { c.WebhookSigningKey = config.NewSecret("0123-secret") }, nil},
+		{"signing key with a line break", func(c *mailgun.Config) { c.WebhookSigningKey = config.NewSecret("0123-secret\n") }, []string{"webhook_signing_key"}},
 		{"path in the domain", func(c *mailgun.Config) { c.Domain = "mg.example.com/x" }, []string{"domain"}},
 		{"encoded path in the domain", func(c *mailgun.Config) { c.Domain = "mg.example.com%2fx" }, []string{"domain"}},
 		{"scheme", func(c *mailgun.Config) { c.Domain = "https://mg.example.com" }, []string{"domain"}},

@@ -8,6 +8,7 @@ package sendgrid
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,6 +54,9 @@ const eventKeys = `asm_group_id attempt bounce_classification category cert_err 
 	singlesend_id singlesend_name smtp-id status template template_hash template_id template_version_id timestamp
 	tls type url url_offset useragent`
 
+// reserved are the event keys one by one.
+var reserved = strings.Fields(eventKeys)
+
 // Config is one SendGrid account. For a regional subuser of the EU base_url is
 // "https://api.eu.sendgrid.com".
 type Config struct {
@@ -79,6 +83,13 @@ func (c Config) Validate(report func(key, problem string)) {
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		report("api_key", "holds a blank, a line break or a character that is not ASCII; give the key alone")
 	}
+	if c.WebhookPublicKey == "" {
+		return
+	}
+	if _, err := publicKeys(c.WebhookPublicKey); err != nil {
+		report("webhook_public_key", fmt.Sprintf("%v; give the verification key that SendGrid shows beside the event webhook's signature, "+
+			"which begins with MFkw, of several webhooks with a blank between them", err))
+	}
 }
 
 // Adapter is the API as pure functions.
@@ -102,7 +113,7 @@ func New(c Config) *Adapter {
 		MaxTagRunes:      maxCategoryLen,
 		ASCIITags:        true,
 		MaxMetadataBytes: maxCustomArgsBytes - bridgeIDBytes,
-		ReservedMetadata: strings.Fields(eventKeys),
+		ReservedMetadata: reserved,
 		Merges:           []string{providerType},
 		LostOptions:      lostOptions,
 		TrackOpens:       true,
