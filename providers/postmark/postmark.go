@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"strings"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/httpapi"
@@ -93,6 +94,7 @@ func (c Config) Validate(report func(key, problem string)) {
 	if c.MessageStream != "" && !isStream(c.MessageStream) {
 		report("message_stream", `must be the ID of a stream: a letter first, at most 30 characters, no blanks, such as "broadcast"; leave it empty for "outbound"`)
 	}
+	events.ValidateBasicAuth(c.WebhookUsername, c.WebhookPassword.Reveal(), report)
 }
 
 // isStream reports whether s has the form of a stream's ID (manual, "Message

@@ -25,7 +25,7 @@ import (
 // corpus is where the mails are, from the folder of a provider.
 const corpus = "../../testdata/mail"
 
-var update = flag.Bool("update", false, "rewrite the golden requests")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // Golden renders every mail of testdata/mail and compares the requests with
 // testdata/golden/<mail>.txt beside the test, or why there are none. show, which
@@ -75,7 +75,7 @@ func compare(t *testing.T, golden, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("requests (-want +got):\n%s", diff)
+		t.Errorf("%s (-want +got):\n%s", golden, diff)
 	}
 }
 
