@@ -243,17 +243,17 @@ func TestWebhookGivesBackWhatWasSent(t *testing.T) {
 
 // Bodies of all sizes are read in bounds.
 func TestWebhookIsBounded(t *testing.T) {
-	const million = 1 << 20
+	const many = 1 << 18
 	for _, c := range []struct {
 		name, body string
 		malformed  bool
 	}{
 		{"deep", strings.Repeat("[", 9000) + strings.Repeat("]", 9000), false},
-		{"too deep", strings.Repeat("[", million) + strings.Repeat("]", million), true},
+		{"too deep", strings.Repeat("[", many) + strings.Repeat("]", many), true},
 		{"deep metadata", `{"RecordType":"Delivery","Metadata":{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}}", false},
-		{"metadata of a million", `{"RecordType":"Delivery","Metadata":{` + strings.Repeat(`"a":"b",`, million) + `"c":"d"}}`, false},
-		{"long texts", `{"RecordType":"Bounce","Type":"Unknown","Details":"` + strings.Repeat("ü550 ", million) + `","Email":"` + strings.Repeat("ü@", million) + `"}`, false},
-		{"long numbers", `{"RecordType":"Bounce","ID":` + strings.Repeat("9", million) + `,"TypeCode":-` + strings.Repeat("1", million) + "}", false},
+		{"too much metadata", `{"RecordType":"Delivery","Metadata":{` + strings.Repeat(`"a":"b",`, many) + `"c":"d"}}`, false},
+		{"long texts", `{"RecordType":"Bounce","Type":"Unknown","Details":"` + strings.Repeat("ü550 ", many) + `","Email":"` + strings.Repeat("ü@", many) + `"}`, false},
+		{"long numbers", `{"RecordType":"Bounce","ID":` + strings.Repeat("9", many) + `,"TypeCode":-` + strings.Repeat("1", many) + "}", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			batch, err := newWebhook("", "", true).Receive(t.Context(), http.Header{}, []byte(c.body))
