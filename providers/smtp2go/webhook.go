@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -55,10 +56,10 @@ func (w *Webhook) authenticate(h http.Header) error {
 }
 
 // isJSON: a webhook sends forms unless its output_format is "json" (manual, "Set
-// up a webhook"). No form begins with a brace.
+// up a webhook"). No form begins with a brace, or is JSON.
 func isJSON(h http.Header, body []byte) bool {
 	return strings.Contains(strings.ToLower(h.Get("Content-Type")), "json") ||
-		bytes.HasPrefix(body, []byte("{")) || bytes.HasPrefix(body, []byte("["))
+		bytes.HasPrefix(body, []byte("{")) || bytes.HasPrefix(body, []byte("[")) || json.Valid(body)
 }
 
 // event is what the call says of one recipient. The API has no tags and no
