@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/httpapi"
@@ -97,6 +98,7 @@ func (c Config) Validate(report func(key, problem string)) {
 	if c.MessageStream != "" && !isStream(c.MessageStream) {
 		report("message_stream", `must be the ID of a stream: a letter first, at most 30 characters, no blanks, such as "broadcast"; leave it empty for "outbound"`)
 	}
+	events.ValidateBasicAuth(c.WebhookUsername, c.WebhookPassword.Reveal(), report)
 }
 
 // isStream reports whether s has the form of a stream's ID (manual, "Message
