@@ -31,15 +31,18 @@ func kinds() map[string]kind {
 		"mailgun": overHTTP(esp[mailgun.Config]{
 			defaults: mailgun.DefaultConfig,
 			adapter:  func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) },
+			webhook:  func(c mailgun.Config, _ http.RoundTripper) events.Source { return mailgun.NewWebhook(c) },
 		}),
 		"postmark": overHTTP(esp[postmark.Config]{
 			defaults: postmark.DefaultConfig,
 			adapter:  func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) },
+			webhook:  func(c postmark.Config, _ http.RoundTripper) events.Source { return postmark.NewWebhook(c) },
 		}),
 		sandboxType: sandboxKind,
 		"sendgrid": overHTTP(esp[sendgrid.Config]{
 			defaults: sendgrid.DefaultConfig,
 			adapter:  func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) },
+			webhook:  func(c sendgrid.Config, _ http.RoundTripper) events.Source { return sendgrid.NewWebhook(c) },
 		}),
 		"ses": overHTTP(esp[ses.Config]{
 			defaults: ses.DefaultConfig,
@@ -48,6 +51,7 @@ func kinds() map[string]kind {
 		"smtp2go": overHTTP(esp[smtp2go.Config]{
 			defaults: smtp2go.DefaultConfig,
 			adapter:  func(c smtp2go.Config) (httpapi.Config, providers.Adapter) { return c.Config, smtp2go.New(c) },
+			webhook:  func(c smtp2go.Config, _ http.RoundTripper) events.Source { return smtp2go.NewWebhook(c) },
 		}),
 	}
 }
