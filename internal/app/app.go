@@ -208,6 +208,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	clients.Go(func() error { defer stop(); return a.smtp.Run(serving) })
 	clients.Go(func() error { a.watch(serving); return nil })
+	clients.Go(func() error { a.syncSuppressions(serving); return nil })
 	a.logger.InfoContext(ctx, "bridge started", a.Addrs().attrs()...)
 	a.warnOfSandbox(ctx)
 	a.warnOfHooks(ctx, a.current.Load().Providers)

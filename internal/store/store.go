@@ -163,10 +163,11 @@ func Open(ctx context.Context, c Config, o Options) (*Store, error) {
 func OpenHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	file := c.file(o.DataDir)
 	if file == "" {
-		return nil, errors.New("opening the store: [store] url is memory: nothing is kept in a file that another process could see")
+		return nil, errors.New(`opening the store: with [store] url = "memory:" nothing is kept in a file that another process could see;` +
+			` use the API of the running bridge`)
 	}
-	if _, err := os.Stat(filepath.Dir(file)); err != nil {
-		return nil, fmt.Errorf("opening the store: %w; it is there once the bridge has run", err)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	h, err := openHistory(ctx, file, c, o.withDefaults())
 	if err != nil {
