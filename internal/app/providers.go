@@ -47,6 +47,7 @@ func kinds() map[string]kind {
 		"ses": overHTTP(esp[ses.Config]{
 			defaults: ses.DefaultConfig,
 			adapter:  func(c ses.Config) (httpapi.Config, providers.Adapter) { return c.Config, ses.New(c) },
+			webhook:  func(c ses.Config, transport http.RoundTripper) events.Source { return ses.NewWebhook(c, transport) },
 		}),
 		"smtp2go": overHTTP(esp[smtp2go.Config]{
 			defaults: smtp2go.DefaultConfig,
