@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -61,8 +62,8 @@ func (s Sent) Traced(traces []Trace, complete bool) []Result {
 		switch {
 		case trace.BridgeID != "" && trace.BridgeID != s.BridgeID:
 			continue // another message
-		case len(trace.Recipients) == 0:
-			complete = false
+		case !slices.ContainsFunc(trace.Recipients, hasAt):
+			complete = false // it may be about anybody
 		}
 		for _, recipient := range trace.Recipients {
 			if recipient = folded(recipient); trace.BridgeID == "" {
@@ -89,6 +90,8 @@ func (s Sent) Traced(traces []Trace, complete bool) []Result {
 func (s Sent) Unknown(why string) []Result {
 	return Fail(s.Recipients, Ambiguous, &Error{Category: NetworkError, Message: Words(why)})
 }
+
+func hasAt(text string) bool { return strings.Contains(text, "@") }
 
 // folded is the form in which addresses compare: lower-cased, the domain in
 // punycode (RFC 5891).

@@ -118,7 +118,7 @@ func (t *transaction) lookUp(ctx context.Context, earlier *Past) providers.Outco
 	defer cancel()
 	changed := false
 	for _, c := range t.setup.candidates {
-		asked := unknownAt(earlier, c.Name())
+		asked := t.unknownAt(earlier, c.Name())
 		f, able := c.Provider.(finder)
 		if !able || len(asked) == 0 {
 			continue
@@ -156,11 +156,13 @@ func (t *transaction) sent(earlier *Past, recipients []string) providers.Sent {
 }
 
 // unknownAt are those of whom a provider may know more. Who was sent to under
-// another id is not found by this one.
-func unknownAt(earlier *Past, provider string) []string {
+// another id is not found by this one, and whose mail the guard sends elsewhere
+// not by its address.
+func (t *transaction) unknownAt(earlier *Past, provider string) []string {
 	var unknown []string
 	for _, result := range earlier.Outcome {
-		if result.State == providers.Ambiguous && result.Provider == provider && !slices.Contains(earlier.Inherited, result.Recipient) {
+		if result.State == providers.Ambiguous && result.Provider == provider &&
+			!slices.Contains(earlier.Inherited, result.Recipient) && !t.setup.guard.redirects(result.Recipient) {
 			unknown = append(unknown, result.Recipient)
 		}
 	}

@@ -333,6 +333,10 @@ type findable struct {
 	asked []providers.Sent
 }
 
+func (*findable) Capabilities() providers.Capabilities {
+	return providers.Capabilities{ScheduleHorizon: 24 * time.Hour}
+}
+
 func (f *findable) Find(_ context.Context, s providers.Sent) providers.Outcome {
 	f.asked = append(f.asked, s)
 	return providers.Fail(s.Recipients, f.found.state, f.found.err)
@@ -410,6 +414,22 @@ func TestRepeatAsksForWhatWasSent(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A mail that the guard sent elsewhere is not found by those it was meant for.
+func TestRepeatAsksNotForTheRedirected(t *testing.T) {
+	api := &findable{script: says("first", unknown, taken), found: refused(providers.NetworkError)}
+	guarded := func(s *delivery.Settings) {
+		s.Guard = delivery.GuardConfig{AllowRecipients: []string{"example.org"}, RedirectTo: []string{"all@example.org"}}
+	}
+	p, _ := pipeline(t, guarded, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+	p.Deliver(t.Context(), again(t, "01A", messageID))
+	p.Replied("01A", true)
+	p.Deliver(t.Context(), again(t, "01B", messageID))
+	closePipeline(t, p)
+	if len(api.asked) != 0 || api.requests() != 1 {
+		t.Errorf("asked %d times, sent %d times, want 0 and 1", len(api.asked), api.requests())
 	}
 }
 
