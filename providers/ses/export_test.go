@@ -4,6 +4,3 @@ import "time"
 
 // SetNow gives the signature another clock, before the adapter is used.
 func (a *Adapter) SetNow(now func() time.Time) { a.now = now }
-
-// Hurry has the lister wait no more between two pages.
-func (l *Lister) Hurry() { l.pause = 0 }
