@@ -40,9 +40,28 @@ func (b *beginning) do(ctx context.Context, t *turn) error {
 	}
 	if earlier != nil {
 		b.earlier = earlier.past(now)
+		b.earlier.Alike = b.isAlike(earlier)
 		return nil
 	}
 	return b.record(ctx, t, continued)
+}
+
+// isAlike: whatever key has led to it, or one that it inherited, its own are ours.
+func (b *beginning) isAlike(earlier *message) bool {
+	own := identity(b.keys[:])
+	return own == identity(earlier.keys[:]) && own != [kinds]string{}
+}
+
+// identity is what tells mails apart: the Message-ID, or the content of one
+// without.
+func identity(keys []key) [kinds]string {
+	var digests [kinds]string
+	for _, k := range keys {
+		if k.kind != byIdempotency {
+			digests[k.kind] = string(k.digest)
+		}
+	}
+	return digests
 }
 
 // look gives the message that the flight continues, or the earlier one that it

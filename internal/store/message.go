@@ -114,11 +114,15 @@ func (m *message) past(now time.Time) *delivery.Past {
 	p := &delivery.Past{
 		ID:       m.id,
 		Time:     time.Unix(0, m.received).UTC(),
+		Deadline: time.Unix(0, m.deadline).UTC(),
 		InFlight: m.inFlight(now),
 		Outcome:  make(providers.Outcome, len(m.results)),
 	}
 	for i, r := range m.results {
 		p.Outcome[i] = r.Result
+		if r.inherited {
+			p.Inherited = append(p.Inherited, r.Recipient)
+		}
 		if r.State != providers.Accepted && r.Err == nil {
 			p.Outcome[i].Err = silence(p.InFlight)
 		}

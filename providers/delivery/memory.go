@@ -73,12 +73,21 @@ type Keys struct {
 type Past struct {
 	ID   string
 	Time time.Time
+	// Deadline is that of its flight: since then no request of it is under way.
+	Deadline time.Time
+	// Alike: it has the Message-ID of the flight that repeats it, or without one the
+	// same content. Not so where an idempotency key joins two messages, nor where
+	// Await gives it, which sees one message only.
+	Alike bool
 	// InFlight: its outcome is not complete.
 	InFlight bool
 	// Outcome has one result per recipient, in envelope order; those of whom
 	// nothing is known are ambiguous. Of each error only category, Local and words
 	// are kept.
 	Outcome providers.Outcome
+	// Inherited are the recipients who were not sent to as this message, but as one
+	// that it continues.
+	Inherited []string
 }
 
 // Quotas count recipients per provider in a UTC day and month. All methods are

@@ -81,10 +81,12 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 	if earlier.InFlight {
 		waiting, cancel := context.WithDeadline(ctx, t.until)
 		defer cancel()
-		var err error
-		if earlier, err = t.pipeline.memory.Await(waiting, earlier.ID); err != nil {
+		landed, err := t.pipeline.memory.Await(waiting, earlier.ID)
+		if err != nil {
 			return nil, nil, forgetful(err)
 		}
+		landed.Alike = earlier.Alike
+		earlier = landed
 	}
 	outcome := t.lookUp(ctx, earlier)
 	for _, result := range outcome {
@@ -116,12 +118,12 @@ func (t *transaction) lookUp(ctx context.Context, earlier *Past) providers.Outco
 	defer cancel()
 	changed := false
 	for _, c := range t.setup.candidates {
-		asked := unknownAt(outcome, c.Name())
+		asked := t.unknownAt(earlier, c.Name())
 		f, able := c.Provider.(finder)
 		if !able || len(asked) == 0 {
 			continue
 		}
-		found := f.Find(looking, providers.Sent{BridgeID: earlier.ID, MessageID: t.message.MessageID, Recipients: asked, Time: earlier.Time})
+		found := f.Find(looking, t.sent(earlier, asked))
 		t.log(ctx, slog.LevelInfo, "provider was asked what became of a message", slog.String("provider", c.Name()),
 			slog.String("repeat_of", earlier.ID), slog.Int("recipients", len(asked)), slog.Int("accepted", found.Accepted()))
 		for _, result := range found {
@@ -139,10 +141,28 @@ func (t *transaction) lookUp(ctx context.Context, earlier *Past) providers.Outco
 	return outcome
 }
 
-func unknownAt(outcome providers.Outcome, provider string) []string {
+// sent is the earlier message as a provider may be asked about it. What only the
+// message at hand knows counts where it is the same mail.
+func (t *transaction) sent(earlier *Past, recipients []string) providers.Sent {
+	sent := providers.Sent{BridgeID: earlier.ID, Recipients: recipients, Time: earlier.Time}
+	if earlier.Alike {
+		directives := t.message.Directives
+		sent.MessageID, sent.Options, sent.Over = t.message.MessageID, directives.Options, earlier.Deadline
+		if directives.SendAt.After(sent.Over) {
+			sent.Over = directives.SendAt
+		}
+	}
+	return sent
+}
+
+// unknownAt are those of whom a provider may know more. Who was sent to under
+// another id is not found by this one, and whose mail the guard sends elsewhere
+// not by its address.
+func (t *transaction) unknownAt(earlier *Past, provider string) []string {
 	var unknown []string
-	for _, result := range outcome {
-		if result.State == providers.Ambiguous && result.Provider == provider {
+	for _, result := range earlier.Outcome {
+		if result.State == providers.Ambiguous && result.Provider == provider &&
+			!slices.Contains(earlier.Inherited, result.Recipient) && !t.setup.guard.redirects(result.Recipient) {
 			unknown = append(unknown, result.Recipient)
 		}
 	}

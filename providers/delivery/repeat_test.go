@@ -46,11 +46,11 @@ func (m *memory) Begin(_ context.Context, f delivery.Flight) (*delivery.Past, er
 			m.add(f)
 			return nil, nil
 		}
-		return m.find(at.next).past(), nil
+		return m.find(at.next).repeated(f.Keys), nil
 	}
 	for _, e := range slices.Backward(m.flights) {
 		if e.next == "" && f.Time.Sub(e.Time) < delivery.Retention && e.repeatedBy(f.Keys) {
-			return e.past(), nil
+			return e.repeated(f.Keys), nil
 		}
 	}
 	m.add(f)
@@ -79,8 +79,17 @@ func (f *flight) repeatedBy(k delivery.Keys) bool {
 	return false
 }
 
+func (f *flight) repeated(k delivery.Keys) *delivery.Past {
+	p := f.past()
+	p.Alike = k.MessageID == f.Keys.MessageID && k.Content == f.Keys.Content
+	return p
+}
+
 func (f *flight) past() *delivery.Past {
-	p := &delivery.Past{ID: f.ID, Time: f.Time, InFlight: f.outcome == nil, Outcome: slices.Clone(f.outcome)}
+	p := &delivery.Past{ID: f.ID, Time: f.Time, Deadline: f.Deadline, InFlight: f.outcome == nil, Outcome: slices.Clone(f.outcome)}
+	for _, result := range f.Known {
+		p.Inherited = append(p.Inherited, result.Recipient)
+	}
 	if p.InFlight {
 		p.Outcome = providers.Fail(f.Recipients, providers.Ambiguous, &providers.Error{Category: providers.NetworkError, Message: "in flight"})
 	}
@@ -324,6 +333,10 @@ type findable struct {
 	asked []providers.Sent
 }
 
+func (*findable) Capabilities() providers.Capabilities {
+	return providers.Capabilities{ScheduleHorizon: 24 * time.Hour}
+}
+
 func (f *findable) Find(_ context.Context, s providers.Sent) providers.Outcome {
 	f.asked = append(f.asked, s)
 	return providers.Fail(s.Recipients, f.found.state, f.found.err)
@@ -363,6 +376,106 @@ func TestRepeatLooksUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a provider is asked is what it was sent: of another mail under the same
+// idempotency key only the id is known, and those who were sent to under an
+// earlier id are not asked about.
+func TestRepeatAsksForWhatWasSent(t *testing.T) {
+	const key, later = "X-Bridge-Idempotency-Key: k", "X-Bridge-Send-At: 2000-01-01T02:00:00Z"
+	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // of a synctest bubble
+	over := began.Add(budget + 10*time.Second)
+	for _, tt := range []struct {
+		name          string
+		first, second []string
+		want          providers.Sent
+	}{
+		{"the same Message-ID", []string{messageID}, []string{messageID}, providers.Sent{MessageID: "<7@example.com>", Over: over}},
+		{"the same content", nil, nil, providers.Sent{Over: over}},
+		{"later", []string{messageID, later}, []string{messageID, later}, providers.Sent{MessageID: "<7@example.com>", Over: began.Add(2 * time.Hour)}},
+		{"the same key", []string{messageID, key}, []string{messageID, key}, providers.Sent{MessageID: "<7@example.com>", Over: over}},
+		{"another mail of the key", []string{messageID, key}, []string{"Message-ID: <8@example.com>", key}, providers.Sent{}},
+		{"another mail of the key, without Message-ID", []string{messageID, key}, []string{key}, providers.Sent{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := &findable{script: says("first", unknown, taken), found: unknown}
+				p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+				p.Deliver(t.Context(), again(t, "01A", tt.first...))
+				p.Replied("01A", true)
+				p.Deliver(t.Context(), again(t, "01B", tt.second...))
+				closePipeline(t, p)
+				tt.want.BridgeID, tt.want.Recipients, tt.want.Time = "01A", []string{"a@example.com", "b@example.com"}, began
+				if len(api.asked) != 1 {
+					t.Fatalf("asked %d times, want once", len(api.asked))
+				}
+				if diff := cmp.Diff(tt.want, api.asked[0]); diff != "" {
+					t.Errorf("asked (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A mail that the guard sent elsewhere is not found by those it was meant for.
+func TestRepeatAsksNotForTheRedirected(t *testing.T) {
+	api := &findable{script: says("first", unknown, taken), found: refused(providers.NetworkError)}
+	guarded := func(s *delivery.Settings) {
+		s.Guard = delivery.GuardConfig{AllowRecipients: []string{"example.org"}, RedirectTo: []string{"all@example.org"}}
+	}
+	p, _ := pipeline(t, guarded, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+	p.Deliver(t.Context(), again(t, "01A", messageID))
+	p.Replied("01A", true)
+	p.Deliver(t.Context(), again(t, "01B", messageID))
+	closePipeline(t, p)
+	if len(api.asked) != 0 || api.requests() != 1 {
+		t.Errorf("asked %d times, sent %d times, want 0 and 1", len(api.asked), api.requests())
+	}
+}
+
+// b was sent to as 01A and never answered, a as 01B: asked about 01B the provider
+// knows nothing of b, which proves nothing.
+func TestRepeatAsksNotForTheInherited(t *testing.T) {
+	api := &partly{found: refused(providers.NetworkError)}
+	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = new(memory) }, api)
+	for _, id := range []string{"01A", "01B", "01C"} {
+		p.Deliver(t.Context(), again(t, id, messageID))
+		p.Replied(id, false)
+	}
+	closePipeline(t, p)
+	want := [][]string{{"a@example.com", "b@example.com"}, {"a@example.com"}, {"a@example.com"}}
+	if diff := cmp.Diff(want, api.sent); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+}
+
+// partly refuses a and says nothing of b, of whom it cannot be asked at first.
+type partly struct {
+	found answer
+	sent  [][]string
+	asked int
+}
+
+func (*partly) Name() string { return "first" }
+
+func (*partly) Capabilities() providers.Capabilities { return providers.Capabilities{} }
+
+func (p *partly) Send(_ context.Context, m *translate.Message) providers.Outcome {
+	p.sent = append(p.sent, m.Envelope.Recipients)
+	outcome := providers.Fail(m.Envelope.Recipients, unknown.state, unknown.err)
+	for i := range outcome {
+		if outcome[i].Provider = "first"; outcome[i].Recipient == "a@example.com" {
+			outcome[i].State, outcome[i].Err = providers.Refused, &providers.Error{Category: providers.ContentRejected}
+		}
+	}
+	return outcome
+}
+
+func (p *partly) Find(_ context.Context, s providers.Sent) providers.Outcome {
+	if p.asked++; p.asked == 1 {
+		return providers.Fail(s.Recipients, unknown.state, unknown.err)
+	}
+	return providers.Fail(s.Recipients, p.found.state, p.found.err)
 }
 
 // What cannot be put on record is not sent.

@@ -58,7 +58,7 @@ func testPast(t *testing.T, create func(t *testing.T) Database) {
 	got = again()
 	// Of an error only category, Local and words are kept.
 	outcome[1].Err = &providers.Error{Category: providers.InvalidRecipient, Local: true, Message: outcome[1].Err.Message}
-	want := &delivery.Past{ID: "1", Time: f.Time, Outcome: outcome}
+	want := &delivery.Past{ID: "1", Time: f.Time, Deadline: f.Deadline, Outcome: outcome}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("landed (-want +got):\n%s", diff)
 	}
