@@ -88,8 +88,7 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 		landed.Alike = earlier.Alike
 		earlier = landed
 	}
-	outcome := t.lookUp(ctx, earlier)
-	for _, result := range outcome {
+	for _, result := range t.own(t.lookUp(ctx, earlier)) {
 		switch {
 		case result.State == providers.Refused, result.State == providers.Ambiguous && !earlier.InFlight && t.setup.Config.OnAmbiguous == ambiguousFailover:
 			again = append(again, result.Recipient)
@@ -98,6 +97,21 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 		}
 	}
 	return known, again, nil
+}
+
+// own gives results as this message writes and orders its recipients: a repeat
+// may differ in both (see digest).
+func (t *transaction) own(outcome providers.Outcome) providers.Outcome {
+	own := make(providers.Outcome, 0, len(outcome))
+	for _, recipient := range t.message.Envelope.Recipients {
+		same := func(r providers.Result) bool { return strings.ToLower(r.Recipient) == strings.ToLower(recipient) }
+		if at := slices.IndexFunc(outcome, same); at >= 0 {
+			result := outcome[at]
+			result.Recipient = recipient
+			own = append(own, result)
+		}
+	}
+	return own
 }
 
 // finder is a provider that can be asked what became of a message.

@@ -169,6 +169,9 @@ func TestRepeats(t *testing.T) {
 		{"refused: tried again", []string{messageID}, refused(providers.ContentRejected), "lost", nil, 2, both(providers.Accepted, "first", "")},
 		{"another id", []string{messageID}, taken, "lost", func(m *translate.Message) { m.MessageID = "<8@example.com>" }, 2, both(providers.Accepted, "first", "")},
 		{"other recipients", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.Recipients = []string{"a@example.com"} }, 2, both(providers.Accepted, "first", "")[:1]},
+		{"other case and order", []string{messageID}, taken, "lost", func(m *translate.Message) {
+			m.Envelope.Recipients = []string{"B@example.com", "a@Example.com"}
+		}, 1, []result{{"B@example.com", providers.Accepted, "first", ""}, {"a@Example.com", providers.Accepted, "first", ""}}},
 		{"another sender", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.MailFrom = "x@example.com" }, 2, both(providers.Accepted, "first", "")},
 		{"another user", []string{messageID}, taken, "lost", func(m *translate.Message) { m.Envelope.User = "x" }, 2, both(providers.Accepted, "first", "")},
 		// (c) Without Message-ID the same content, where the first is known to need it.

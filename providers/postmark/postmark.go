@@ -66,9 +66,6 @@ const forbiddenHeaders = `return-path x-pm-rcpt from reply-to sender received da
 	attachment to track-opens track-links postmark-template-alias message-stream mime-version
 	content-transfer-encoding dkim-signature`
 
-// defaultStream is Postmark's own name of the stream of mails that name none.
-const defaultStream = "outbound"
-
 // Config is one Postmark server.
 type Config struct {
 	httpapi.Config `toml:",squash"`
