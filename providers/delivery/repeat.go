@@ -61,13 +61,14 @@ func forgetful(err error) *providers.Error {
 	return &providers.Error{Category: providers.LocalFailure, Message: "nothing was sent: it cannot be put on record", Cause: err}
 }
 
-// landed is when no request of the message can be under way any more.
+// landed is when no request of the message can be under way any more: those of an
+// attempt leave one after another.
 func (t *transaction) landed(legs []*leg) time.Time {
 	longest := time.Duration(0)
 	for _, l := range legs {
 		for _, v := range l.carriers {
 			if bounded, ok := v.candidate.Provider.(interface{ Timeout() time.Duration }); ok {
-				longest = max(longest, bounded.Timeout())
+				longest = max(longest, time.Duration(l.requests(v))*bounded.Timeout())
 			}
 		}
 	}
