@@ -25,7 +25,8 @@ type Config struct {
 	MaxElapsed config.Duration `toml:"max_elapsed"`
 	// OnAmbiguous is defer, or failover, which may duplicate.
 	OnAmbiguous string `toml:"on_ambiguous"`
-	// TemporaryCategories are answered 4xx although their class is permanent.
+	// TemporaryCategories are answered 4xx although their class is permanent. It is
+	// the SMTP server's to do: delivery only validates them.
 	TemporaryCategories []string `toml:"temporary_categories"`
 }
 

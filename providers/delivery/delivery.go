@@ -154,9 +154,8 @@ func (r *replies) take(id string) reply {
 // Recipient says at RCPT why an address cannot be delivered to; nil where
 // nothing speaks against it. The envelope is what is known of it by then.
 func (p *Pipeline) Recipient(_ context.Context, _ translate.Envelope, address string) *providers.Error {
-	s := p.setup.Load()
-	if refusal := s.guard.refuse(address); refusal != nil {
-		return s.soften(refusal)
+	if refusal := p.setup.Load().guard.refuse(address); refusal != nil {
+		return refusal
 	}
 	local := address
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {

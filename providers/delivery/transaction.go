@@ -178,9 +178,6 @@ func (t *transaction) conclude(ctx context.Context) providers.Outcome {
 	t.setup.told(known.outcome)
 	t.pipeline.recorder.Record(t.record.with(known))
 	t.logDecision(ctx, known.outcome, took)
-	for i := range known.outcome {
-		known.outcome[i].Err = t.setup.soften(known.outcome[i].Err)
-	}
 	return known.outcome
 }
 
