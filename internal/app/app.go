@@ -106,7 +106,7 @@ func New(c Config, o Options) (*App, error) {
 		Logger:       a.logger,
 		Registerer:   a.registry,
 	})
-	a.smtp, err = smtpd.New(c.SMTP, smtpd.Options{
+	a.smtp, err = smtpd.New(c.smtp(), smtpd.Options{
 		Delivery:        a.pipeline,
 		SpoolDir:        spool,
 		ShutdownTimeout: drainTime(c.ShutdownTimeout.Std()),

@@ -170,6 +170,13 @@ func (c *Config) settings(accounts []delivery.Account) delivery.Settings {
 	}
 }
 
+// smtp is what the SMTP server is given.
+func (c *Config) smtp() smtpd.Config {
+	with := c.SMTP
+	with.TemporaryCategories = c.Delivery.TemporaryCategories
+	return with
+}
+
 // below reports keys relative to a table.
 func below(table string, report func(key, problem string)) func(key, problem string) {
 	return func(key, problem string) { report(table+"."+key, problem) }

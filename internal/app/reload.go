@@ -38,7 +38,7 @@ func (a *App) reload(ctx context.Context) {
 		c.ShutdownTimeout = old
 	}
 	a.log.apply(c.Log)
-	a.smtp.Reload(c.SMTP)
+	a.smtp.Reload(c.smtp())
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.alerts.Replace(c.Alerts, c.names())
 	a.reloadEvents(*a.current.Load(), c)

@@ -339,6 +339,7 @@ func (s *Store) Await(ctx context.Context, id string) (*delivery.Past, error) {
 		case <-landed:
 			landed = nil // look again: it has
 		case <-s.after(s.patience(l.found, now)):
+		case <-s.deliveries.writer.gone: // nothing lands here any more
 		case <-ctx.Done():
 		}
 	}

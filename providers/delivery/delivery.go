@@ -29,7 +29,7 @@ type Provider interface {
 	Capabilities() providers.Capabilities
 	// Send hands the message over and blocks until there is an answer, the
 	// provider's own time-out has passed, or ctx ends. The outcome has one
-	// result per envelope recipient, in envelope order.
+	// result per envelope recipient, in envelope order; it is the caller's own.
 	Send(ctx context.Context, m *translate.Message) providers.Outcome
 }
 
@@ -92,11 +92,12 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 	if m.Directives.Drop { // on every provider, so before one is chosen
 		return t.drop(ctx)
 	}
-	groups, refusal := t.setup.ways(m)
+	groups, refusal := t.setup.ways(t.oneGroup[:0], m)
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, t.legs(t.withhold(ctx, groups)))
+	t.plan(t.withhold(ctx, groups))
+	return t.send(ctx)
 }
 
 // Replied takes in whether the reply to a message was given: where it was not, or
@@ -158,10 +159,10 @@ func (r *replies) take(id string) reply {
 func (p *Pipeline) Recipient(ctx context.Context, _ translate.Envelope, address string) *providers.Error {
 	s := p.setup.Load()
 	if refusal := s.guard.refuse(address); refusal != nil {
-		return s.soften(refusal)
+		return refusal
 	}
 	if refusal := p.refuseSuppressed(ctx, s, address); refusal != nil {
-		return s.soften(refusal)
+		return refusal
 	}
 	local := address
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {

@@ -18,39 +18,39 @@ import (
 // the provider's own time-out.
 const lastAnswer = 10 * time.Second
 
-// remember puts the message on record as in flight, and gives the legs that are to
+// remember puts the message on record as in flight, and keeps the legs that are to
 // be taken. Of a repeat those recipients need none of whom it is known that they
 // were taken, or whose fate is unknown still.
-func (t *transaction) remember(ctx context.Context, legs []*leg) ([]*leg, *providers.Error) {
+func (t *transaction) remember(ctx context.Context) *providers.Error {
 	memory := t.pipeline.memory
-	if memory == nil || len(legs) == 0 {
-		return legs, nil
+	if memory == nil || len(t.legs) == 0 {
+		return nil
 	}
 	flight := Flight{
-		ID: t.message.Envelope.BridgeID, Time: t.start, Deadline: t.landed(legs), Recipients: t.message.Envelope.Recipients,
+		ID: t.message.Envelope.BridgeID, Time: t.start, Deadline: t.landed(), Recipients: t.message.Envelope.Recipients,
 	}
 	var err error
 	if flight.Keys, err = keysOf(t.message); err != nil {
-		return nil, forgetful(err)
+		return forgetful(err)
 	}
 	for {
 		earlier, err := memory.Begin(ctx, flight)
 		if err != nil {
-			return nil, forgetful(err)
+			return forgetful(err)
 		}
 		if earlier == nil {
 			t.flies = true
-			return legs, nil
+			return nil
 		}
 		known, again, refusal := t.repeats(ctx, earlier)
 		if refusal != nil {
-			return nil, refusal
+			return refusal
 		}
 		t.ledger.preset(known)
 		t.record.RepeatOf = earlier.ID
 		t.pipeline.replies.note(t.message.Envelope.BridgeID, func(r *reply) { r.earlier = earlier.ID })
-		if legs = only(legs, again); len(legs) == 0 {
-			return nil, nil
+		if t.keep(again); len(t.legs) == 0 {
+			return nil
 		}
 		flight.Continues, flight.Known = earlier.ID, known
 	}
@@ -63,12 +63,12 @@ func forgetful(err error) *providers.Error {
 
 // landed is when no request of the message can be under way any more: those of an
 // attempt leave one after another.
-func (t *transaction) landed(legs []*leg) time.Time {
+func (t *transaction) landed() time.Time {
 	longest := time.Duration(0)
-	for _, l := range legs {
-		for _, v := range l.carriers {
+	for i := range t.legs {
+		for _, v := range t.legs[i].carriers {
 			if bounded, ok := v.candidate.Provider.(interface{ Timeout() time.Duration }); ok {
-				longest = max(longest, time.Duration(l.requests(v))*bounded.Timeout())
+				longest = max(longest, time.Duration(t.legs[i].requests(v))*bounded.Timeout())
 			}
 		}
 	}
@@ -184,16 +184,13 @@ func (t *transaction) unknownAt(earlier *Past, provider string) []string {
 	return unknown
 }
 
-// only keeps of the legs what brings the mail to these recipients.
-func only(legs []*leg, recipients []string) []*leg {
-	var kept []*leg
-	for _, l := range legs {
+// keep drops from the legs what does not bring the mail to these recipients.
+func (t *transaction) keep(recipients []string) {
+	for i := range t.legs {
+		l := &t.legs[i]
 		l.pending = slices.DeleteFunc(slices.Clone(l.pending), func(r string) bool { return !slices.Contains(recipients, r) })
-		if len(l.pending) > 0 {
-			kept = append(kept, l)
-		}
 	}
-	return kept
+	t.legs = slices.DeleteFunc(t.legs, func(l leg) bool { return len(l.pending) == 0 })
 }
 
 // owe notes that the reply leaves something open.
