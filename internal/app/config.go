@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"smtpbridge/events"
+	"smtpbridge/events/forward"
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/config"
 	"smtpbridge/internal/store"
@@ -38,6 +39,7 @@ type Config struct {
 // Events is the [events] table.
 type Events struct {
 	events.Config `toml:",squash"`
+	Forward       forward.Config `toml:",squash"`
 
 	// SuppressionSync is how often the providers' own suppression lists are
 	// pulled; 0 is only on demand.
@@ -184,6 +186,7 @@ func below(table string, report func(key, problem string)) func(key, problem str
 
 func (e Events) validate(report func(key, problem string)) {
 	e.Config.Validate(report)
+	e.Forward.Validate(report)
 	if e.SuppressionSync < 0 {
 		report("suppression_sync", `must not be negative; write "0s" for on demand, or an interval such as "6h"`)
 	}

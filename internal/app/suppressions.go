@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"smtpbridge/events"
+	"smtpbridge/events/forward"
 	"smtpbridge/internal/store"
 	"smtpbridge/providers/httpapi"
 )
@@ -31,7 +34,27 @@ func OpenSuppressions(ctx context.Context, c Config) (*Suppressions, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it did
 	}
-	return &Suppressions{history: h, providers: c.Providers, transport: httpapi.NewTransport()}, nil
+	s := &Suppressions{history: h, providers: c.Providers, transport: httpapi.NewTransport()}
+	if err := s.tell(ctx, c); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing what the application is told: %w", err), s.Close(ctx))
+	}
+	return s, nil
+}
+
+// tell has the running bridge pass on what changes.
+func (s *Suppressions) tell(ctx context.Context, c Config) error {
+	if err := forward.Migrate(ctx, s.history.DB()); err != nil {
+		return err //nolint:wrapcheck // OpenSuppressions does
+	}
+	f, err := forward.New(c.Events.Forward, forward.Options{
+		DB: s.history.DB(), Events: s.history, Retention: c.Store.Retention.Std(), Transport: s.transport,
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // OpenSuppressions does
+	}
+	s.history.ForwardBy(f)
+	return nil
 }
 
 // Close lets go of the list.
