@@ -14,13 +14,13 @@ import (
 const (
 	// secretPrefix begins every signing secret (Standard Webhooks, "Signature scheme").
 	secretPrefix = "whsec_"
-	// minSecretBytes is the shortest key that the standard allows.
-	minSecretBytes = 24
+	// minSecretBytes is the shortest key that nobody guesses. The standard advises 24.
+	minSecretBytes = 16
 )
 
 var (
 	errURL    = errors.New(`is no URL; write one such as "https://app.example.com/mail-events"`)
-	errSecret = errors.New(`is no Standard Webhooks secret; write "whsec_" and at least 24 random bytes in base64,` +
+	errSecret = errors.New(`is no Standard Webhooks secret; write "whsec_" and 24 random bytes or more in base64,` +
 		` such as: echo "whsec_$(openssl rand -base64 32)"`)
 )
 
