@@ -171,7 +171,7 @@ func (i *Intake) tell(ctx context.Context, e Added) {
 	}
 	attrs := []slog.Attr{
 		slog.String("message_id", e.MessageID), slog.String("provider", e.Provider), slog.String("type", string(e.Type)),
-		slog.String("event_id", e.ID), slog.String("recipient", e.Recipient),
+		slog.String("event_id", e.ID),
 	}
 	if e.Bounce != "" {
 		attrs = append(attrs, slog.String("bounce", string(e.Bounce)))

@@ -96,8 +96,8 @@ func (t *transaction) withhold(ctx context.Context, groups []group) []group {
 // hold refuses or drops the mail of one recipient.
 func (t *transaction) hold(ctx context.Context, recipient, scope string) {
 	refusal := errSuppressed(scope)
-	t.log(ctx, slog.LevelInfo, "recipient is suppressed", slog.String("recipient", recipient),
-		slog.String("scope", scope), slog.String("suppressed", t.setup.Config.Suppressed))
+	t.log(ctx, slog.LevelInfo, "recipient is suppressed", slog.String("scope", scope),
+		slog.String("suppressed", t.setup.Config.Suppressed))
 	if t.setup.Config.Suppressed == suppressedReject {
 		t.ledger.refuse([]string{recipient}, refusal)
 		return
