@@ -309,6 +309,16 @@ func (s *Store) Land(ctx context.Context, id string, outcome providers.Outcome) 
 	return nil
 }
 
+// Learn puts on record what an event says of one recipient, also when ctx has
+// ended. [ErrNotFound] says that the message is not remembered, or no longer.
+func (s *Store) Learn(ctx context.Context, id string, result providers.Result) error {
+	l := &learning{d: s.deliveries, id: id, result: result}
+	if err := s.deliveries.writer.do(context.WithoutCancel(ctx), l); err != nil {
+		return fmt.Errorf("recording what an event says of message %s: %w", id, err)
+	}
+	return nil
+}
+
 // Replied leaves behind whether the reply was given.
 func (s *Store) Replied(id string, given bool) {
 	r := &telling{d: s.deliveries, id: id, reply: replyNotGiven}

@@ -120,7 +120,7 @@ func (p *Pipeline) Learn(ctx context.Context, id string, result providers.Result
 	if p.memory == nil {
 		return nil
 	}
-	return p.memory.Land(ctx, id, providers.Outcome{result})
+	return p.memory.Learn(ctx, id, result)
 }
 
 // reply is what must be known of a reply when it is given.

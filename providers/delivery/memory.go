@@ -27,9 +27,12 @@ type Memory interface {
 	// what became of it; when ctx ends first, what is known then.
 	Await(ctx context.Context, id string) (*Past, error)
 	// Land puts on record what became of a flight, before its reply. It may be
-	// called again when more is known, by a late answer, a look-up or an event:
+	// called again when more is known, by a late answer or a look-up:
 	// only what was ambiguous changes then.
 	Land(ctx context.Context, id string, outcome providers.Outcome) error
+	// Learn puts on record what an event says of one recipient, who may be written
+	// otherwise: only what was ambiguous changes, and a message in flight stays so.
+	Learn(ctx context.Context, id string, result providers.Result) error
 	// Replied puts on record whether the application knows what became of the
 	// message: its reply was given, and left nothing open. It does not block.
 	Replied(id string, given bool)
