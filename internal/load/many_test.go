@@ -13,7 +13,7 @@ import (
 	"smtpbridge/providers/sendgrid/sendgridtest"
 )
 
-var messages = flag.Int("messages", 2000, "how many messages go through three providers that fail")
+var messages = flag.Int("messages", 2000/share, "how many messages go through three providers that fail")
 
 // Through three providers that fail at random, every 250 is a mail that exactly one
 // of them has taken, once; and nothing is taken twice, whatever the reply.
