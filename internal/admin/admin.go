@@ -72,7 +72,7 @@ func New(o Options) http.Handler {
 	site.handle("/api/v1/messages/{id}", getMessage(o.Messages))
 	site.handle("/api/v1/providers", listProviders(o.Providers))
 	site.handle("/api/v1/events", listEvents(o.History))
-	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History)})
+	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History, o.Now)})
 	site.on("/api/v1/suppressions", methods{http.MethodGet: listSuppressions(o.History), http.MethodPost: importSuppressions(o.History)})
 	site.on("/api/v1/suppressions/{email}", methods{
 		http.MethodGet: getSuppression(o.History), http.MethodPut: putSuppression(o.History, o.Now),

@@ -126,6 +126,7 @@ func New(c Config, o Options) (*App, error) {
 func (a *App) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Messages:  a.store.History(),
+		History:   a.store.History(),
 		Providers: a.providers,
 		Ready:     []admin.Check{{Name: "smtp", Run: a.phase.check}, {Name: "store", Run: a.store.Check}},
 		Metrics:   a.registry,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,11 +25,12 @@ func (a *App) hooks(all []Provider) map[string]events.Hook {
 			hooks[p.Name] = events.Hook{Source: p.webhook(a.transport)}
 		}
 		if p.Type == sandboxType {
-			before, open := hooks[testHook]
-			hooks[testHook] = events.Hook{
-				Source: events.Rehearsal{Provider: p.Name},
-				Local:  !p.unverified && (!open || before.Local),
+			test, another := hooks[testHook]
+			if !another {
+				test = events.Hook{Source: events.Rehearsal{Provider: p.Name}, Local: true}
 			}
+			test.Local = test.Local && !p.unverified
+			hooks[testHook] = test
 		}
 	}
 	return hooks
@@ -54,14 +54,12 @@ func (a *App) newIntake(c Config) {
 	})
 	a.endpoint = events.NewEndpoint(a.intake, a.logger, a.registry)
 	a.rehearsal = newRehearsal(a.intake, a.logger)
-	a.reloadEvents(Config{}, c)
+	a.reloadEvents(c)
 }
 
 // reloadEvents swaps what providers may tell.
-func (a *App) reloadEvents(old, c Config) {
-	names := c.names()
-	gone := slices.DeleteFunc(old.names(), func(name string) bool { return slices.Contains(names, name) })
-	a.intake.Replace(c.Events.Config, names, gone)
+func (a *App) reloadEvents(c Config) {
+	a.intake.Replace(c.Events.Config, c.names())
 	a.endpoint.Replace(a.hooks(c.Providers))
 }
 

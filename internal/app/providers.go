@@ -31,6 +31,7 @@ func kinds() map[string]kind {
 		"mailgun": overHTTP(esp[mailgun.Config]{
 			defaults: mailgun.DefaultConfig,
 			adapter:  func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) },
+			webhook:  func(c mailgun.Config, _ http.RoundTripper) events.Source { return mailgun.NewWebhook(c) },
 		}),
 		"postmark": overHTTP(esp[postmark.Config]{
 			defaults: postmark.DefaultConfig,
@@ -40,6 +41,7 @@ func kinds() map[string]kind {
 		"sendgrid": overHTTP(esp[sendgrid.Config]{
 			defaults: sendgrid.DefaultConfig,
 			adapter:  func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) },
+			webhook:  func(c sendgrid.Config, _ http.RoundTripper) events.Source { return sendgrid.NewWebhook(c) },
 		}),
 		"ses": overHTTP(esp[ses.Config]{
 			defaults: ses.DefaultConfig,

@@ -41,7 +41,7 @@ func (a *App) reload(ctx context.Context) {
 	a.smtp.Reload(c.SMTP)
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.alerts.Replace(c.Alerts, c.names())
-	a.reloadEvents(*a.current.Load(), c)
+	a.reloadEvents(c)
 	a.current.Store(&c)
 	a.logger.InfoContext(ctx, "configuration reloaded", slog.Int("providers", len(c.Providers)))
 	a.warnOfSandbox(ctx)

@@ -10,6 +10,7 @@ package delivery
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,10 +94,13 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 		return t.drop(ctx)
 	}
 	groups, refusal := t.setup.ways(m)
+	if refusal == nil {
+		groups, refusal = t.withhold(ctx, groups)
+	}
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, t.legs(t.withhold(ctx, groups)))
+	return t.send(ctx, t.legs(groups))
 }
 
 // Replied takes in whether the reply to a message was given: where it was not, or
@@ -114,11 +118,26 @@ func (p *Pipeline) Replied(id string, given bool) {
 }
 
 // Learn takes in what an event says of a message: the provider has it for this
-// recipient, or has not.
+// recipient, or has not. Nothing follows where that was known, or nobody of the
+// message has the address, compared without case; nor while the message is in
+// flight to others as well, whom a repeat must wait for.
 func (p *Pipeline) Learn(ctx context.Context, id string, result providers.Result) error {
 	if p.memory == nil {
 		return nil
 	}
+	now, cancel := context.WithCancel(ctx)
+	cancel() // what is known by now
+	past, err := p.memory.Await(now, id)
+	if err != nil {
+		return err //nolint:wrapcheck // it says what it did
+	}
+	at := slices.IndexFunc(past.Outcome, func(r providers.Result) bool {
+		return r.State == providers.Ambiguous && strings.EqualFold(r.Recipient, result.Recipient)
+	})
+	if at < 0 || past.InFlight && len(past.Outcome) > 1 {
+		return nil
+	}
+	result.Recipient = past.Outcome[at].Recipient
 	return p.memory.Land(ctx, id, providers.Outcome{result})
 }
 
