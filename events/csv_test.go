@@ -27,15 +27,15 @@ func readAll(r io.Reader) (all []events.Suppression, err error) {
 	return all, nil
 }
 
-func write(t testing.TB, all ...events.Suppression) string {
-	t.Helper()
+func write(tb testing.TB, all ...events.Suppression) string {
+	tb.Helper()
 	var b bytes.Buffer
 	w := events.NewCSVWriter(&b)
 	for _, s := range all {
 		w.Write(s)
 	}
 	if err := w.Flush(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b.String()
 }

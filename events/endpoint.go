@@ -100,7 +100,7 @@ func (e *Endpoint) Replace(hooks map[string]Hook) {
 }
 
 // Rejection is why a call was not taken.
-type Rejection struct {
+type Rejection struct { //nolint:errname // it is an answer, and errors come with it
 	// Status is the HTTP status code, Reason the label of the metric.
 	Status int
 	Reason string

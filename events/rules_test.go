@@ -301,17 +301,27 @@ func TestSuppressionValidate(t *testing.T) {
 		s    events.Suppression
 		want string
 	}{
-		{held(""), "address"}, {held("a"), "address"}, {held("@b"), "address"}, {held("a@"), "address"},
-		{held("a b@c"), "address"}, {held("a@b c"), "address"}, {held("a\x00@b"), "address"}, {held("a@b@c"), "address"},
-		{held("j\xfcrgen@example.com"), "address"}, {held("a@ex\xe4mple.com"), "address"},
-		{held("a@x.com;b"), "address"}, {held("a@x.com,b"), "address"}, {held(strings.Repeat("a", 250) + "@b.com"), "address"},
+		{held(""), "address"},
+		{held("a"), "address"},
+		{held("@b"), "address"},
+		{held("a@"), "address"},
+		{held("a b@c"), "address"},
+		{held("a@b c"), "address"},
+		{held("a\x00@b"), "address"},
+		{held("a@b@c"), "address"},
+		{held("j\xfcrgen@example.com"), "address"},
+		{held("a@ex\xe4mple.com"), "address"},
+		{held("a@x.com;b"), "address"},
+		{held("a@x.com,b"), "address"},
+		{held(strings.Repeat("a", 250) + "@b.com"), "address"},
 		{held("a@b", func(s *events.Suppression) { s.Reason = "because" }), `"because" is no reason; it is one of [hard_bounce`},
 		{held("a@b", func(s *events.Suppression) { s.Scope = "tag:\n" }), "scope"},
 		{held("a@b", func(s *events.Suppression) { s.Scope = strings.Repeat("s", 257) }), "scope"},
 		{held("a@b", func(s *events.Suppression) { s.Provider = "a\tb" }), "provider"},
 		{held("a@b", func(s *events.Suppression) { s.Detail = "\xe9" }), "detail"},
 		{held("a@b", func(s *events.Suppression) { s.Detail = strings.Repeat("d", 1001) }), "detail"},
-		{held("a@b", since(1969)), "1969"}, {held("a@b", since(9999)), "9999"},
+		{held("a@b", since(1969)), "1969"},
+		{held("a@b", since(9999)), "9999"},
 	}
 	for _, tt := range tests {
 		if err := tt.s.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {

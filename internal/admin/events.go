@@ -20,13 +20,22 @@ import (
 
 // History is what is known of messages beyond their reply.
 type History interface {
+	Suppressions
+
 	Events(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	// Replay has events passed on again, and gives their number.
 	Replay(ctx context.Context, from, to time.Time) (int, error)
-	Suppressions(ctx context.Context, q store.SuppressionQuery) (store.SuppressionPage, error)
-	Suppress(ctx context.Context, all ...events.Suppression) (int, error)
-	Lift(ctx context.Context, address string, scope *string) error
 	Recipient(ctx context.Context, address string) (store.Recipient, error)
 	Counts(ctx context.Context, q store.CountQuery) ([]store.Counts, error)
+}
+
+// Suppressions are who must not be mailed.
+type Suppressions interface {
+	Suppressions(ctx context.Context, q store.SuppressionQuery) (store.SuppressionPage, error)
+	// Suppress gives the number of those that were not there.
+	Suppress(ctx context.Context, all ...events.Suppression) (int, error)
+	// Lift takes away those of a scope, all where it is nil, or gives store.ErrNotFound.
+	Lift(ctx context.Context, address string, scope *string) error
 }
 
 func listEvents(history History) handler {
@@ -97,7 +106,7 @@ const maxBody = 64 << 10
 
 // readJSON reads the body of a request; an empty one changes nothing of v.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) //nolint:forbidigo // up to maxBody
 	if err != nil {
 		return unread(err)
 	}

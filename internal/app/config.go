@@ -176,7 +176,7 @@ func below(table string, report func(key, problem string)) func(key, problem str
 }
 
 func (e Events) validate(report func(key, problem string)) {
-	e.Config.Validate(report)
+	e.Validate(report)
 	if e.SuppressionSync < 0 {
 		report("suppression_sync", `must not be negative; write "0s" for on demand, or an interval such as "6h"`)
 	}
