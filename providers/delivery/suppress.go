@@ -30,6 +30,7 @@ const (
 	scopeTag    = "tag:"
 	scopeGroup  = "group:"
 	scopeStream = "stream:"
+	scopeList   = "list:"
 )
 
 // suppressed gives the scopes for which mail to an address must not leave. Nobody
@@ -128,8 +129,9 @@ func sameScope(a, b string) bool {
 }
 
 // scopes are those that a message belongs to: all mail, its tags, its
-// unsubscribe group (X-SMTPAPI asm_group_id), and its stream, which is that of
-// the accounts that may carry it where it names none.
+// unsubscribe group (X-SMTPAPI asm_group_id), its contact list and that one's topic
+// (X-SES-List-Management-Options), and its stream, which is that of the accounts
+// that may carry it where it names none.
 func (g group) scopes(m *translate.Message) []string {
 	scopes := []string{allMail}
 	for _, tag := range m.Directives.Tags {
@@ -137,10 +139,12 @@ func (g group) scopes(m *translate.Message) []string {
 	}
 	stream := ""
 	for _, o := range m.Directives.Options {
-		switch o.Name {
+		switch strings.ToLower(o.Name) {
 		case "asm_group_id":
 			scopes = append(scopes, scopeGroup+strings.Trim(o.Value, `" `))
-		case "X-PM-Message-Stream":
+		case "x-ses-list-management-options":
+			scopes = append(scopes, lists(o.Value)...)
+		case "x-pm-message-stream":
 			stream = o.Value
 		}
 	}
@@ -151,6 +155,18 @@ func (g group) scopes(m *translate.Message) []string {
 		if stream := c.Capabilities().Stream; stream != "" {
 			scopes = append(scopes, scopeStream+stream)
 		}
+	}
+	return scopes
+}
+
+// lists reads "news; topic=sports", which is "contactListName=news;topicName=sports"
+// elsewhere: the list, and its topic where there is one.
+func lists(value string) []string {
+	name := func(text string) string { return strings.Trim(text[strings.IndexByte(text, '=')+1:], "{} ") }
+	list, topic, _ := strings.Cut(value, ";")
+	scopes := []string{scopeList + name(list)}
+	if topic = name(topic); topic != "" {
+		scopes = append(scopes, scopes[0]+"/"+topic)
 	}
 	return scopes
 }

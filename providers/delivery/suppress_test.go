@@ -148,6 +148,11 @@ func TestDeliverToWhoIsSuppressed(t *testing.T) {
 		{"group as a text", "reject", heldFor{"a@example.com": {"group:10"}}, []string{`X-SMTPAPI: {"asm_group_id": "10"}`}, []result{refusedA, takenBy("first")}, "b"},
 		{"another group", "reject", heldFor{"a@example.com": {"group:10"}}, []string{`X-SMTPAPI: {"asm_group_id": 100}`}, []result{sentA, takenBy("first")}, "a b"},
 		{"groups are no tags", "reject", heldFor{"a@example.com": {"group:10"}}, []string{"X-Bridge-Tag: group:10"}, []result{sentA, takenBy("first")}, "a b"},
+		{"contact list", "reject", heldFor{"a@example.com": {"list:news"}}, []string{"X-SES-LIST-MANAGEMENT-OPTIONS: news; topic=sports"}, []result{refusedA, takenBy("first")}, "b"},
+		{"its topic", "reject", heldFor{"a@example.com": {"list:news/sports"}}, []string{"X-SES-List-Management-Options: contactListName={news};topicName={sports}"}, []result{refusedA, takenBy("first")}, "b"},
+		{"another topic", "reject", heldFor{"a@example.com": {"list:news/sports"}}, []string{"X-SES-LIST-MANAGEMENT-OPTIONS: news; topic=arts"}, []result{sentA, takenBy("first")}, "a b"},
+		{"a list without a topic", "reject", heldFor{"a@example.com": {"list:news"}}, []string{"X-SES-LIST-MANAGEMENT-OPTIONS: {news}"}, []result{refusedA, takenBy("first")}, "b"},
+		{"stream in another case of the name", "reject", heldFor{"a@example.com": {"stream:broadcast"}}, []string{"x-pm-message-stream: broadcast"}, []result{refusedA, takenBy("first")}, "b"},
 		{"stream", "reject", heldFor{"a@example.com": {"stream:broadcast"}}, []string{"X-PM-Message-Stream: broadcast"}, []result{refusedA, takenBy("first")}, "b"},
 		{"another stream", "reject", heldFor{"a@example.com": {"stream:broadcast"}}, []string{"X-PM-Message-Stream: outbound"}, []result{sentA, takenBy("first")}, "a b"},
 	}
