@@ -61,7 +61,9 @@ func newBridge(t *testing.T) *bridge {
 	return b
 }
 
-func (b *bridge) handler() http.Handler {
+func (b *bridge) handler() http.Handler { return b.handlerOf(b.history) }
+
+func (b *bridge) handlerOf(history admin.History) http.Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "bridge_smtp_connections", Help: "Connections."}))
 	check := func(name string) admin.Check {
@@ -69,7 +71,7 @@ func (b *bridge) handler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Messages:  b.messages,
-		History:   b.history,
+		History:   history,
 		Providers: func(context.Context) []admin.Provider { return b.providers },
 		Ready:     []admin.Check{check("smtp"), check("store")},
 		Metrics:   registry,

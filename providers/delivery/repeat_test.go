@@ -502,15 +502,16 @@ func TestDeliverWithoutMemory(t *testing.T) {
 	}
 }
 
-// An event says what became of an ambiguous message.
+// An event says what became of an ambiguous message. Addresses come back as the
+// provider writes them.
 func TestLearn(t *testing.T) {
 	api, remembered := says("first", unknown, taken), new(memory)
 	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
 	p.Deliver(t.Context(), again(t, "01A", messageID))
 	p.Replied("01A", true)
-	for _, recipient := range []string{"a@example.com", "b@example.com"} {
+	for _, recipient := range []string{"A@Example.COM", "b@example.com", "forwarded@example.net", "a@example.com"} {
 		if err := p.Learn(t.Context(), "01A", providers.Result{Recipient: recipient, State: providers.Accepted, Provider: "first"}); err != nil {
-			t.Fatal(err)
+			t.Errorf("%s: %v", recipient, err)
 		}
 	}
 	outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
@@ -518,4 +519,25 @@ func TestLearn(t *testing.T) {
 	if outcome.Accepted() != 2 || api.requests() != 1 {
 		t.Errorf("%d taken after %d requests, want 2 and 1", outcome.Accepted(), api.requests())
 	}
+}
+
+// While a message is in flight an event about one of several recipients must not
+// end the wait of a repeat: the others may still be taken.
+func TestLearnInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, remembered := says("first", taken), new(memory)
+		api.took = 10 * time.Second
+		p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+		first := make(chan providers.Outcome, 1)
+		go func() { first <- p.Deliver(t.Context(), again(t, "01A", messageID)) }()
+		synctest.Wait()
+		if err := p.Learn(t.Context(), "01A", providers.Result{Recipient: "a@example.com", State: providers.Accepted, Provider: "first"}); err != nil {
+			t.Error(err)
+		}
+		second := p.Deliver(t.Context(), again(t, "01B", messageID))
+		if outcome := <-first; outcome.Accepted() != 2 || second.Accepted() != 2 || api.requests() != 1 {
+			t.Errorf("%v and %v after %d requests", results(outcome), results(second), api.requests())
+		}
+		closePipeline(t, p)
+	})
 }
