@@ -121,7 +121,7 @@ var layers = []layer{
 	},
 	{
 		pkg:     "cmd/bridge",
-		may:     []string{"internal/app"},
+		may:     []string{"events", "internal/app"},
 		because: "a command starts the application; wiring in a command is wiring that no test starts",
 	},
 }

@@ -6,15 +6,18 @@ import (
 )
 
 var (
+	// quoted is what a server repeats of the mail: addresses, also with a local part
+	// in quotes, and what else stands in quotes or angle brackets.
+	quoted = regexp.MustCompile(`<[^>]*>|(?:"[^"]*"|[^\s<>"():;,]*)@[^\s<>"():;,]+|"[^"]*"`)
 	// numbers are codes, addresses and versions alike.
 	numbers = regexp.MustCompile(`\d+(?:\.\d+)*`)
 	// enhanced is a status code of RFC 3463 that tells of a failure.
 	enhanced = regexp.MustCompile(`^([45])\.(\d{1,3})\.\d{1,3}$`)
-	// hardWords are those of the hard-bounce rule, as whole words and numbers.
-	hardWords = regexp.MustCompile(`\b(?:user unknown|mailbox unavailable|invalid recipient|recipient rejected|` +
-		`domain not found|550|551|553|554)\b`)
-	// quoted is what a server repeats of the mail: addresses and what stands in quotes.
-	quoted = regexp.MustCompile(`<[^>]*>|"[^"]*"|\S+@\S+`)
+	// hardWords and hardCodes are those of the hard-bounce rule: whole words, and
+	// whole numbers, which are no part of a version, a host or a name.
+	hardWords = regexp.MustCompile(`\b(?:user\s+unknown|mailbox\s+unavailable|invalid\s+recipient|recipient\s+rejected|` +
+		`domain\s+not\s+found)\b`)
+	hardCodes = regexp.MustCompile(`(?:^|[^\pL\pN_.-])(?:550|551|553|554)(?:[^\pL\pN_.]|\.\s|\.?$)`)
 )
 
 // BounceOf is how final a bounce is, by the words of a server, where the provider
@@ -30,7 +33,7 @@ func BounceOf(words ...string) Bounce {
 			return Soft
 		}
 	}
-	if hardWords.MatchString(text) {
+	if hardWords.MatchString(text) || hardCodes.MatchString(text) {
 		return Hard
 	}
 	return Soft

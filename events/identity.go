@@ -8,12 +8,15 @@ import (
 	"golang.org/x/net/idna"
 )
 
+// escape keeps a part of a key that holds the separator from looking like two.
+var escape = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+
 // Key joins what tells an event from all others where the provider gives it no
 // id of its own.
 func Key(parts ...string) string {
 	hash := sha256.New()
 	for _, part := range parts {
-		hash.Write([]byte(part))
+		hash.Write([]byte(escape.Replace(part)))
 		hash.Write([]byte{0})
 	}
 	return hex.EncodeToString(hash.Sum(nil))
@@ -25,18 +28,26 @@ func ID(provider, key string) string {
 	return "evt_" + Key(provider, key)[:32]
 }
 
-// Address is the form in which addresses compare: lower-cased, without angle
-// brackets or space around it, the domain in punycode (RFC 5891). What is no
-// address is only lower-cased.
+// maxDomainLen bounds what is looked at as a domain, in octets: one of 253 in
+// punycode has fewer in UTF-8.
+const maxDomainLen = 1 << 10
+
+// Address is the form in which addresses compare: lower-cased, without a name,
+// angle brackets or space around it, the domain in punycode (RFC 5891) without a
+// final dot. What is no address is only lower-cased.
 func Address(text string) string {
-	address := strings.ToLower(strings.Trim(strings.TrimSpace(text), "<>"))
+	address := strings.ToLower(strings.TrimSpace(text))
+	if open := strings.LastIndexByte(address, '<'); open >= 0 && strings.HasSuffix(address, ">") {
+		address = strings.TrimSpace(address[open+1 : len(address)-1])
+	}
 	at := strings.LastIndexByte(address, '@')
-	if at < 0 {
+	if at < 0 || len(address)-at > maxDomainLen {
 		return address
 	}
 	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(address[at+1:], "."))
 	if err != nil {
 		return address
 	}
-	return address[:at+1] + domain
+	// It may have become a dot from another script's only now.
+	return address[:at+1] + strings.TrimRight(domain, ".")
 }

@@ -56,6 +56,9 @@ type Pair struct{ Key, Value string }
 
 // FitMetadata keeps the pairs that the API takes, sorted by key, as many as fit.
 func FitMetadata(c Capabilities, metadata map[string]string) (kept []Pair, lost bool) {
+	if len(metadata) == 0 {
+		return nil, false
+	}
 	total := len("{}")
 	seen := make(map[string]bool, len(metadata))
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {

@@ -210,15 +210,16 @@ func (s *session) Auth(mechanism string) (sasl.Server, error) {
 
 // login answers a failure late, and later each time.
 func (s *session) login(name, password string) error {
-	if s.server.settings.Load().users.verify(name, password) {
+	set := s.server.settings.Load()
+	if set.users.verify(name, password) {
 		s.user = name
 		return nil
 	}
 	s.server.options.Logger.Warn("login refused", "client", s.peer.String())
 	s.server.pause(s.ctx, s.server.throttle.fail(s.peer.ip))
-	return replyError(&providers.Error{
+	return replyError(set.soften(&providers.Error{
 		Category: providers.AuthFailed, Message: "the user name or the password is wrong",
-	}, "").smtp(0)
+	}), "").smtp(0)
 }
 
 // loginServer is the LOGIN mechanism, which go-sasl has for clients only

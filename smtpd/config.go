@@ -35,6 +35,9 @@ type Config struct {
 	TLS           TLS        `toml:"tls"`
 	Listeners     []Listener `toml:"listener"`
 	Users         []User     `toml:"user"`
+	// TemporaryCategories are answered 4xx although their class is permanent: those
+	// of [delivery], for every refusal.
+	TemporaryCategories []string `toml:"-"`
 }
 
 // TLS names the certificate of the listeners that offer TLS. The files are

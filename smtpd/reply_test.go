@@ -146,6 +146,67 @@ func TestReplyToOutcome(t *testing.T) {
 	}
 }
 
+// Of every category that is permanent and named in temporary_categories the
+// reply is 451 with its own enhanced code, whoever refuses: the server, the
+// pipeline at RCPT, or a provider.
+func TestTemporaryCategories(t *testing.T) {
+	d := &delivery{
+		recipient: func(address string) *providers.Error {
+			if address == "suppressed@example.com" {
+				return &providers.Error{Category: providers.Suppressed, Message: "complained"}
+			}
+			return nil
+		},
+		outcome: func(_ context.Context, m *translate.Message) providers.Outcome {
+			return providers.Fail(m.Envelope.Recipients, providers.Refused, &providers.Error{Category: providers.ContentRejected, Message: "spam"})
+		},
+	}
+	s := build(t, d, func(cfg *smtpd.Config) {
+		withTLS(t, cfg)
+		withUser(cfg)
+		cfg.MaxMessageSize = 1000
+		cfg.AllowNetworks = []string{"10.0.0.0/8"}
+		cfg.Listeners[0].ProxyProtocol = true
+		own := cfg.Listeners[0]
+		own.TLS, own.Auth = "starttls", "optional"
+		cfg.Listeners = append(cfg.Listeners, own)
+		for _, category := range providers.Categories() {
+			cfg.TemporaryCategories = append(cfg.TemporaryCategories, string(category))
+		}
+	})
+	s.SetPause(noPause)
+	s.run()
+	dial := func(listener int, from string) *client {
+		c := s.dial(t, listener)
+		c.send("PROXY TCP4 " + from + " 10.0.0.1 4711 25\r\n")
+		return c.greet()
+	}
+	inside := dial(0, "10.1.2.3")
+	inside.talk(`
+		C: MAIL FROM:<a@example.com> SIZE=1001
+		S: 451 4.3.4 too_large: * id=*
+		C: MAIL FROM:<a@example.com>
+		S: 250 *
+		C: RCPT TO:<suppressed@example.com>
+		S: 451 4.7.1 suppressed: complained id=*
+		C: RSET
+		S: 250 *
+	`)
+	for mail, want := range map[string]string{
+		strings.Repeat("0123456789\r\n", 100):           "451 4.3.4 too_large: * id=*",
+		"X-Bridge-Send-At: whenever\r\n\r\ntext\r\n":    "451 4.6.0 malformed: * id=*",
+		"From: a@example.com\r\n\r\nwhatever it is\r\n": "451 4.7.1 content_rejected: spam id=*",
+	} {
+		inside.begin().send(mail + ".\r\n")
+		inside.expect(want)
+	}
+	dial(0, "203.0.113.9").talk("C: MAIL FROM:<a@example.com>\nS: 451 4.7.1 relay_denied: * id=*")
+	outside := dial(1, "203.0.113.9")
+	outside.talk("C: MAIL FROM:<a@example.com>\nS: 451 4.7.0 auth_required: * id=*\nC: STARTTLS\nS: 220 *")
+	outside.startTLS(s.tlsConfig())
+	outside.talk("C: EHLO a\nS: 250-*\nC: AUTH PLAIN AGFsaWNlAHdyb25n\nS: 451 4.7.8 auth_failed: *")
+}
+
 // Whatever a provider says, the reply is one line of at most 512 octets that
 // ends with the id.
 func TestReplyLine(t *testing.T) {

@@ -73,10 +73,10 @@ func (s *session) Mail(from string, options *smtp.MailOptions) error {
 	id := ulid.MustNew(ulid.Now(), rand.Reader).String()
 	set := s.server.settings.Load()
 	if refusal := s.refuse(set); refusal != nil {
-		return s.refused(refusal, id)
+		return s.refused(set.soften(refusal), id)
 	}
 	if options.Size > set.limits.Size { // RFC 1870, 6.1
-		return s.refused(refusalOf(translate.ErrTooLarge), id)
+		return s.refused(set.soften(refusalOf(translate.ErrTooLarge)), id)
 	}
 	sender, err := normalise(from, s.conn.command)
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	place, known := tx.index[key]
 	if !known {
 		if refusal := s.server.options.Delivery.Recipient(s.ctx, tx.envelope, address); refusal != nil {
-			return s.refused(refusal, s.id())
+			return s.refused(tx.settings.soften(refusal), s.id())
 		}
 		place = len(tx.envelope.Recipients)
 		tx.index[key] = place
@@ -217,6 +217,9 @@ func (s *session) take(r io.Reader) (*transaction, providers.Outcome, error) {
 	}
 	if err != nil {
 		outcome = providers.Fail(tx.envelope.Recipients, providers.Refused, refusalOf(err))
+	}
+	for i := range outcome {
+		outcome[i].Err = tx.settings.soften(outcome[i].Err)
 	}
 	s.record(tx, outcome)
 	return tx, outcome, nil

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"net/netip"
 
+	"smtpbridge/providers"
 	"smtpbridge/translate"
 )
 
@@ -17,6 +18,7 @@ type settings struct {
 	networks            []netip.Prefix
 	users               *users
 	routes              map[string]string // by user, where the configuration names one
+	temporary           map[providers.Category]bool
 }
 
 func newSettings(c Config) (*settings, error) {
@@ -34,6 +36,10 @@ func newSettings(c Config) (*settings, error) {
 			routes[u.Name] = u.Route
 		}
 	}
+	temporary := make(map[providers.Category]bool)
+	for _, name := range c.TemporaryCategories {
+		temporary[providers.Category(name)] = true
+	}
 	return &settings{
 		hostname:            c.Hostname,
 		limits:              translate.Limits{Size: int64(c.MaxMessageSize)},
@@ -44,7 +50,19 @@ func newSettings(c Config) (*settings, error) {
 		networks:            networks,
 		users:               known,
 		routes:              routes,
+		temporary:           temporary,
 	}, nil
+}
+
+// soften marks what is answered 4xx although its class is permanent, whoever
+// refuses; nil stays nil.
+func (s *settings) soften(err *providers.Error) *providers.Error {
+	if err == nil || !s.temporary[err.Category] {
+		return err
+	}
+	soft := *err
+	soft.Temporary = true
+	return &soft
 }
 
 // allows: the peer may send without AUTH. A unix socket's file mode is its

@@ -35,7 +35,8 @@ type Delivery interface {
 	// means that it may receive.
 	Recipient(ctx context.Context, envelope translate.Envelope, address string) *providers.Error
 	// Deliver takes the message over, and closes it. It returns when the outcome
-	// is known or ctx ends, with one result per envelope recipient, in order.
+	// is known or ctx ends, with one result per envelope recipient, in order; the
+	// outcome is the caller's own.
 	Deliver(ctx context.Context, m *translate.Message) providers.Outcome
 }
 

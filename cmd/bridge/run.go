@@ -26,6 +26,7 @@ var errSaid = errors.New("failed")
 // terminal is what a command talks to.
 type terminal struct {
 	env            func(string) (string, bool)
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -36,12 +37,13 @@ func (t terminal) printf(format string, args ...any) { _, _ = fmt.Fprintf(t.stdo
 func (t terminal) complain(format string, args ...any) { _, _ = fmt.Fprintf(t.stderr, format, args...) }
 
 type commands struct {
-	Serve   serve   `cmd:"" default:"withargs" help:"Run the bridge; the default."`
-	Check   check   `cmd:"" help:"Print every problem of the configuration."`
-	Send    send    `cmd:"" help:"Send a test message and print the reply."`
-	Explain explain `cmd:"" help:"Show what each provider would be given of a mail in a file; nothing is sent."`
-	Health  health  `cmd:"" help:"Ask a running bridge whether it is well."`
-	Version version `cmd:"" help:"Print version, commit and Go version."`
+	Serve        serve        `cmd:"" default:"withargs" help:"Run the bridge; the default."`
+	Check        check        `cmd:"" help:"Print every problem of the configuration."`
+	Send         send         `cmd:"" help:"Send a test message and print the reply."`
+	Explain      explain      `cmd:"" help:"Show what each provider would be given of a mail in a file; nothing is sent."`
+	Suppressions suppressions `cmd:"" help:"Show and change who is not mailed, beside a running bridge."`
+	Health       health       `cmd:"" help:"Ask a running bridge whether it is well."`
+	Version      version      `cmd:"" help:"Print version, commit and Go version."`
 }
 
 // run executes one command line and gives its exit code.

@@ -53,6 +53,7 @@ type Check struct {
 type Options struct {
 	Messages Messages
 	History  History
+	Letters  Letters
 	// Providers gives the configured providers, as they are after a reload.
 	Providers func(context.Context) []Provider
 	Ready     []Check
@@ -73,6 +74,9 @@ func New(o Options) http.Handler {
 	site.handle("/api/v1/providers", listProviders(o.Providers))
 	site.handle("/api/v1/events", listEvents(o.History))
 	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History, o.Now)})
+	site.handle("/api/v1/forward/dead", listLetters(o.Letters))
+	site.on("/api/v1/forward/dead/retry", methods{http.MethodPost: retryLetters(o.Letters)})
+	site.on("/api/v1/forward/dead/{id}/retry", methods{http.MethodPost: retryLetter(o.Letters)})
 	site.on("/api/v1/suppressions", methods{http.MethodGet: listSuppressions(o.History), http.MethodPost: importSuppressions(o.History)})
 	site.on("/api/v1/suppressions/{email}", methods{
 		http.MethodGet: getSuppression(o.History), http.MethodPut: putSuppression(o.History, o.Now),

@@ -3,10 +3,12 @@ package admin
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +88,7 @@ var errCutOff = errors.New("the answer is cut off")
 // page is the one place that turns errors into answers.
 func (s *site) page(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		err := h(w, r)
+		err := guarded(h, w, r)
 		if err == nil {
 			return
 		}
@@ -102,6 +104,19 @@ func (s *site) page(h handler) http.Handler {
 		}
 		p.write(w)
 	})
+}
+
+// guarded makes an error of a mistake of ours, which net/http would answer with
+// silence.
+func guarded(h handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is panicked as it is
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	return h(w, r)
 }
 
 // problem is a refusal in the words of RFC 9457.

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"smtpbridge/events"
+	"smtpbridge/events/forward"
 	"smtpbridge/internal/admin"
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/store"
@@ -53,6 +54,7 @@ type App struct {
 	intake    *events.Intake
 	endpoint  *events.Endpoint
 	rehearsal *rehearsal
+	forwarder *forward.Forwarder
 	smtp      *smtpd.Server
 	web       []*web // admin, webhook
 
@@ -93,9 +95,14 @@ func New(c Config, o Options) (*App, error) {
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it says what it did
 	}
+	if err := a.newForwarder(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing what the application is told: %w", err), a.Close())
+	}
 	a.alerts = alerts.New(c.Alerts, alerts.Options{Transport: a.transport, Logger: a.logger, Registerer: a.registry})
 	a.alerts.Replace(c.Alerts, c.names())
-	a.newIntake(c)
+	if err := a.newIntake(c); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
 	a.registry.MustRegister(newHeldCollector(a.store.History()))
 	a.pipeline = delivery.New(c.settings(a.build(c.Providers)), delivery.Options{
 		Recorder:     a.store.History(),
@@ -106,7 +113,7 @@ func New(c Config, o Options) (*App, error) {
 		Logger:       a.logger,
 		Registerer:   a.registry,
 	})
-	a.smtp, err = smtpd.New(c.SMTP, smtpd.Options{
+	a.smtp, err = smtpd.New(c.smtp(), smtpd.Options{
 		Delivery:        a.pipeline,
 		SpoolDir:        spool,
 		ShutdownTimeout: drainTime(c.ShutdownTimeout.Std()),
@@ -127,6 +134,7 @@ func (a *App) adminHandler() http.Handler {
 	return admin.New(admin.Options{
 		Messages:  a.store.History(),
 		History:   a.store.History(),
+		Letters:   a.forwarder,
 		Providers: a.providers,
 		Ready:     []admin.Check{{Name: "smtp", Run: a.phase.check}, {Name: "store", Run: a.store.Check}},
 		Metrics:   a.registry,
@@ -202,6 +210,8 @@ func (a *App) Run(ctx context.Context) error {
 	var clients, pages, tellers errgroup.Group
 	tellers.Go(func() error { return a.alerts.Run(telling) })
 	tellers.Go(func() error { return a.store.Run(context.WithoutCancel(ctx)) })
+	var forwarding errgroup.Group
+	forwarding.Go(func() error { return a.forwarder.Run(telling) })
 	reported := make(chan struct{})
 	go func() { defer close(reported); a.rehearsal.run(telling) }()
 	for _, w := range a.web {
@@ -209,6 +219,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	clients.Go(func() error { defer stop(); return a.smtp.Run(serving) })
 	clients.Go(func() error { a.watch(serving); return nil })
+	clients.Go(func() error { a.syncSuppressions(serving); return nil })
 	a.logger.InfoContext(ctx, "bridge started", a.Addrs().attrs()...)
 	a.warnOfSandbox(ctx)
 	a.warnOfHooks(ctx, a.current.Load().Providers)
@@ -226,7 +237,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	hush()
 	<-reported
-	err = errors.Join(err, pages.Wait(), a.Close(), tellers.Wait())
+	err = errors.Join(err, pages.Wait(), forwarding.Wait(), a.Close(), tellers.Wait())
 	a.transport.CloseIdleConnections()
 	a.logger.InfoContext(ctx, "bridge stopped")
 	return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"smtpbridge/events"
+	"smtpbridge/events/forward"
 	"smtpbridge/internal/alerts"
 	"smtpbridge/internal/config"
 	"smtpbridge/internal/store"
@@ -38,6 +39,7 @@ type Config struct {
 // Events is the [events] table.
 type Events struct {
 	events.Config `toml:",squash"`
+	Forward       forward.Config `toml:",squash"`
 
 	// SuppressionSync is how often the providers' own suppression lists are
 	// pulled; 0 is only on demand.
@@ -170,13 +172,21 @@ func (c *Config) settings(accounts []delivery.Account) delivery.Settings {
 	}
 }
 
+// smtp is what the SMTP server is given.
+func (c *Config) smtp() smtpd.Config {
+	with := c.SMTP
+	with.TemporaryCategories = c.Delivery.TemporaryCategories
+	return with
+}
+
 // below reports keys relative to a table.
 func below(table string, report func(key, problem string)) func(key, problem string) {
 	return func(key, problem string) { report(table+"."+key, problem) }
 }
 
 func (e Events) validate(report func(key, problem string)) {
-	e.Validate(report)
+	e.Validate(report) // of events.Config
+	e.Forward.Validate(report)
 	if e.SuppressionSync < 0 {
 		report("suppression_sync", `must not be negative; write "0s" for on demand, or an interval such as "6h"`)
 	}

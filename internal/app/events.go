@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"smtpbridge/events"
+	"smtpbridge/events/forward"
 	"smtpbridge/internal/store"
 	"smtpbridge/providers"
 )
@@ -48,19 +49,37 @@ func (a *App) warnOfHooks(ctx context.Context, all []Provider) {
 
 // newIntake makes the way in for events. It comes before the pipeline: a sandbox
 // reports to it.
-func (a *App) newIntake(c Config) {
+func (a *App) newIntake(c Config) error {
 	a.intake = events.NewIntake(c.Events.Config, events.IntakeOptions{
 		Store: a.store.History(), Learner: learner{a}, Alarm: a.alerts, Logger: a.logger, Registerer: a.registry, Now: time.Now,
 	})
 	a.endpoint = events.NewEndpoint(a.intake, a.logger, a.registry)
 	a.rehearsal = newRehearsal(a.intake, a.logger)
-	a.reloadEvents(c)
+	return a.reloadEvents(c)
+}
+
+// newForwarder makes the way to the application, and has the history enqueue for it.
+func (a *App) newForwarder(c Config) error {
+	h := a.store.History()
+	if err := forward.Migrate(context.Background(), h.DB()); err != nil { //nolint:forbidigo // nothing waits for a bridge that is not there yet
+		return err //nolint:wrapcheck // New does
+	}
+	var err error
+	a.forwarder, err = forward.New(c.Events.Forward, forward.Options{
+		DB: h.DB(), Events: h, Retention: c.Store.Retention.Std(), Transport: a.transport, Logger: a.logger, Registerer: a.registry,
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // New does
+	}
+	h.ForwardBy(a.forwarder)
+	return nil
 }
 
 // reloadEvents swaps what providers may tell.
-func (a *App) reloadEvents(c Config) {
+func (a *App) reloadEvents(c Config) error {
 	a.intake.Replace(c.Events.Config, c.names())
 	a.endpoint.Replace(a.hooks(c.Providers))
+	return a.forwarder.Replace(c.Events.Forward) //nolint:wrapcheck // it names the key
 }
 
 // learner settles with the pipeline what an event tells: a provider that tells of

@@ -32,24 +32,40 @@ func kinds() map[string]kind {
 			defaults: mailgun.DefaultConfig,
 			adapter:  func(c mailgun.Config) (httpapi.Config, providers.Adapter) { return c.Config, mailgun.New(c) },
 			webhook:  func(c mailgun.Config, _ http.RoundTripper) events.Source { return mailgun.NewWebhook(c) },
+			lister: func(c mailgun.Config, transport http.RoundTripper) events.Lister {
+				return mailgun.NewLister(c, transport)
+			},
 		}),
 		"postmark": overHTTP(esp[postmark.Config]{
 			defaults: postmark.DefaultConfig,
 			adapter:  func(c postmark.Config) (httpapi.Config, providers.Adapter) { return c.Config, postmark.New(c) },
+			webhook:  func(c postmark.Config, _ http.RoundTripper) events.Source { return postmark.NewWebhook(c) },
+			lister: func(c postmark.Config, transport http.RoundTripper) events.Lister {
+				return postmark.NewLister(c, transport)
+			},
 		}),
 		sandboxType: sandboxKind,
 		"sendgrid": overHTTP(esp[sendgrid.Config]{
 			defaults: sendgrid.DefaultConfig,
 			adapter:  func(c sendgrid.Config) (httpapi.Config, providers.Adapter) { return c.Config, sendgrid.New(c) },
 			webhook:  func(c sendgrid.Config, _ http.RoundTripper) events.Source { return sendgrid.NewWebhook(c) },
+			lister: func(c sendgrid.Config, transport http.RoundTripper) events.Lister {
+				return sendgrid.NewLister(c, transport)
+			},
 		}),
 		"ses": overHTTP(esp[ses.Config]{
 			defaults: ses.DefaultConfig,
 			adapter:  func(c ses.Config) (httpapi.Config, providers.Adapter) { return c.Config, ses.New(c) },
+			webhook:  func(c ses.Config, transport http.RoundTripper) events.Source { return ses.NewWebhook(c, transport) },
+			lister:   func(c ses.Config, transport http.RoundTripper) events.Lister { return ses.NewLister(c, transport) },
 		}),
 		"smtp2go": overHTTP(esp[smtp2go.Config]{
 			defaults: smtp2go.DefaultConfig,
 			adapter:  func(c smtp2go.Config) (httpapi.Config, providers.Adapter) { return c.Config, smtp2go.New(c) },
+			webhook:  func(c smtp2go.Config, _ http.RoundTripper) events.Source { return smtp2go.NewWebhook(c) },
+			lister: func(c smtp2go.Config, transport http.RoundTripper) events.Lister {
+				return smtp2go.NewLister(c, transport)
+			},
 		}),
 	}
 }

@@ -38,10 +38,12 @@ func (a *App) reload(ctx context.Context) {
 		c.ShutdownTimeout = old
 	}
 	a.log.apply(c.Log)
-	a.smtp.Reload(c.SMTP)
+	a.smtp.Reload(c.smtp())
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.alerts.Replace(c.Alerts, c.names())
-	a.reloadEvents(c)
+	if err := a.reloadEvents(c); err != nil {
+		a.logger.ErrorContext(ctx, "what the application is told goes where it went before", slog.Any("err", err))
+	}
 	a.current.Store(&c)
 	a.logger.InfoContext(ctx, "configuration reloaded", slog.Int("providers", len(c.Providers)))
 	a.warnOfSandbox(ctx)

@@ -12,6 +12,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"os"
@@ -46,6 +47,7 @@ func Read(name string, data []byte, o Options) (*Document, error) {
 	if o.ReadFile == nil {
 		o.ReadFile = os.ReadFile
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // editors on Windows write one; TOML knows none
 	d := &Document{name: name, options: o, values: map[string]any{}, lines: lines{}}
 	if err := toml.Unmarshal(data, &d.values); err != nil {
 		return nil, InvalidError{syntaxProblem(name, err)}

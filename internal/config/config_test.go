@@ -416,3 +416,12 @@ func TestCut(t *testing.T) {
 		})
 	}
 }
+
+// An editor on Windows puts a byte order mark before the first line.
+func TestByteOrderMark(t *testing.T) {
+	got, problems := decode(t, "c.toml", "\ufeffname = \"x\"\nnam = 1\n")
+	want := []string{`c.toml:2: nam: unknown key; did you mean "name"?`}
+	if diff := cmp.Diff(want, problems); diff != "" || got.Name != "x" {
+		t.Errorf("name %q, problems (-want +got):\n%s", got.Name, diff)
+	}
+}

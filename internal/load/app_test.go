@@ -39,30 +39,49 @@ max_attempts = 1
 	return file
 }
 
-// startApp runs the bridge in this process until the test ends, and gives its
-// SMTP address.
+// startApp runs the bridge with one provider, and gives its SMTP address.
 func startApp(t *testing.T, provider string) string {
 	t.Helper()
 	const anyPort = "127.0.0.1:0"
-	config, err := app.Load(configure(t, `type = "sendgrid"`+"\napi_key = \""+apiKey+`"`, provider, anyPort, anyPort, anyPort), os.LookupEnv)
+	return run(t, configure(t, `type = "sendgrid"`+"\napi_key = \""+apiKey+`"`, provider, anyPort, anyPort, anyPort)).smtp
+}
+
+// startTables runs the bridge with these tables.
+func startTables(tb testing.TB, tables string) addresses {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "config.toml")
+	const head = "data_dir = \"data\"\n[[smtp.listener]]\naddress = \"127.0.0.1:0\"\n[http]\nwebhook_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n"
+	if err := os.WriteFile(file, []byte(head+tables), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return run(tb, file)
+}
+
+// addresses are where a bridge listens.
+type addresses struct{ smtp, admin string }
+
+// run runs the bridge of a configuration in this process until the test ends.
+func run(tb testing.TB, file string) addresses {
+	tb.Helper()
+	config, err := app.Load(file, os.LookupEnv)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	bridge, err := app.New(config, app.Options{Log: io.Discard})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := bridge.Listen(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := bridge.Listen(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context())) // which ends before the clean-up
+	ctx, stop := context.WithCancel(context.WithoutCancel(tb.Context())) // which ends before the clean-up
 	ended := make(chan error, 1)
 	go func() { ended <- bridge.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
-			t.Errorf("the bridge ended with %v", err)
+			tb.Errorf("the bridge ended with %v", err)
 		}
 	})
-	return bridge.Addrs().SMTP[0].String()
+	return addresses{bridge.Addrs().SMTP[0].String(), bridge.Addrs().Admin.String()}
 }

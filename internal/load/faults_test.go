@@ -15,7 +15,7 @@ import (
 
 const (
 	// crowd clients send mailsEach mails each, at once.
-	crowd     = 100
+	crowd     = 100 / share
 	mailsEach = 20
 	// largeSize is more than a spool keeps in memory, in octets.
 	largeSize = 512 << 10

@@ -1,24 +1,19 @@
 package load_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
 
-	"smtpbridge/internal/app"
 	"smtpbridge/providers/sendgrid/sendgridtest"
 )
 
-var messages = flag.Int("messages", 2000, "how many messages go through three providers that fail")
+var messages = flag.Int("messages", 2000/share, "how many messages go through three providers that fail")
 
 // Through three providers that fail at random, every 250 is a mail that exactly one
 // of them has taken, once; and nothing is taken twice, whatever the reply.
@@ -32,7 +27,7 @@ func TestManyThroughThreeFailingProviders(t *testing.T) {
 		t.Cleanup(server.Close)
 		fmt.Fprintf(&tables, "[[provider]]\ntype = \"sendgrid\"\nname = \"p%d\"\napi_key = %q\nbase_url = %q\nrecovery_timeout = \"100ms\"\n", i, apiKey, server.URL)
 	}
-	address := startWith(t, "[delivery]\ninitial_backoff = \"1ms\"\n"+tables.String())
+	address := startTables(t, "[delivery]\ninitial_backoff = \"1ms\"\n"+tables.String()).smtp
 	replies := make([]string, *messages)
 	var next atomic.Int64
 	var group errgroup.Group
@@ -79,35 +74,4 @@ func TestManyThroughThreeFailingProviders(t *testing.T) {
 		t.Errorf("%d of %d were accepted, want most: there are three providers", accepted, *messages)
 	}
 	t.Logf("%d of %d were accepted", accepted, *messages)
-}
-
-// startWith runs a bridge in this process until the test ends.
-func startWith(t *testing.T, config string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "config.toml")
-	const head = "data_dir = \"data\"\n[[smtp.listener]]\naddress = \"127.0.0.1:0\"\n[http]\nwebhook_address = \"127.0.0.1:0\"\nadmin_address = \"127.0.0.1:0\"\n"
-	if err := os.WriteFile(file, []byte(head+config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := app.Load(file, os.LookupEnv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bridge, err := app.New(c, app.Options{Log: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := bridge.Listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- bridge.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("the bridge ended with %v", err)
-		}
-	})
-	return bridge.Addrs().SMTP[0].String()
 }

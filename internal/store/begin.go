@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,7 @@ import (
 type beginning struct {
 	d      *deliveries
 	flight delivery.Flight
-	keys   [kinds]key
+	keys   []key
 
 	earlier *delivery.Past
 }
@@ -40,15 +39,33 @@ func (b *beginning) do(ctx context.Context, t *turn) error {
 	}
 	if earlier != nil {
 		b.earlier = earlier.past(now)
+		b.earlier.Alike = b.isAlike(earlier)
 		return nil
 	}
 	return b.record(ctx, t, continued)
 }
 
+// isAlike: whatever key has led to it, or one that it inherited, its own are ours.
+func (b *beginning) isAlike(earlier *message) bool {
+	own := identity(b.keys[:])
+	return own == identity(earlier.keys[:]) && own != [kinds]string{}
+}
+
+// identity is what tells mails apart: the Message-ID, or the content of one
+// without.
+func identity(keys []key) [kinds]string {
+	var digests [kinds]string
+	for _, k := range keys {
+		if k.kind != byIdempotency {
+			digests[k.kind] = k.digest
+		}
+	}
+	return digests
+}
+
 // look gives the message that the flight continues, or the earlier one that it
 // repeats, or neither.
 func (b *beginning) look(ctx context.Context, t *turn, now time.Time) (continued, earlier *message, err error) {
-	of := b.keys[:]
 	if b.flight.Continues != "" {
 		if continued, err = b.d.byID(ctx, t, b.flight.Continues, now); err != nil {
 			return nil, nil, err
@@ -59,12 +76,11 @@ func (b *beginning) look(ctx context.Context, t *turn, now time.Time) (continued
 		if err != nil || head != continued {
 			return nil, head, err
 		}
-		// That one's twins, in flight or ambiguous as it was, are for others to
-		// continue. But an idempotency key has one message.
-		of = b.keys[byIdempotency : byIdempotency+1]
 	}
-	for _, k := range of {
-		if len(k.digest) == 0 {
+	for _, k := range b.keys {
+		// The twins of a message that is continued, in flight or ambiguous as it was,
+		// are for others to continue. But an idempotency key has one message.
+		if continued != nil && k.kind != byIdempotency {
 			continue
 		}
 		candidates, err := b.d.byKey(ctx, t, k, now)
@@ -93,13 +109,11 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 		return &refusal{err}
 	}
 	m.ambiguous = anyAmbiguous(m.results)
-	outcome := encodeOutcome(m.results, roomBytes+encodedBytes(m.results))
+	outcome := b.d.encode(m.results, roomBytes+encodedBytes(m.results))
 	m.size = len(outcome)
 	args := []any{m.id, m.instance, m.received, m.deadline, flag(m.ambiguous), nil, nil, nil, outcome}
-	for i, k := range m.keys {
-		if len(k.digest) > 0 {
-			args[5+i] = k.digest
-		}
+	for _, k := range m.keys {
+		args[5+k.kind] = []byte(k.digest)
 	}
 	inserted, err := t.exec(ctx, insertMessage, args...)
 	if err != nil {
@@ -187,16 +201,16 @@ func (d *deliveries) replace(ctx context.Context, t *turn, continued, m *message
 		}
 	}
 	for _, k := range continued.keys {
-		if len(k.digest) == 0 || bytes.Equal(k.digest, m.keys[k.kind].digest) {
+		if slices.Contains(m.keys, k) {
 			continue
 		}
-		if _, err := t.exec(ctx, inheritKey, m.number, int(k.kind), k.digest); err != nil {
+		if _, err := t.exec(ctx, inheritKey, m.number, int(k.kind), []byte(k.digest)); err != nil {
 			return err
 		}
 		inherited = append(inherited, k)
 	}
 	m.inherited = inherited
-	t.then(effectFunc(func() { d.forget(continued.number, slices.Concat(continued.keys[:], inherited)) }))
+	t.then(effectFunc(func() { d.forget(continued.number, slices.Concat(continued.keys, inherited)) }))
 	return nil
 }
 

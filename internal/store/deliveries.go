@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +36,7 @@ type deliveries struct {
 	flights map[string]*message // those whose reply is not known yet
 	oldest  int64               // when the oldest message came, in Unix nanoseconds
 	written int                 // requests since the log was copied, or memory looked at
+	scratch []byte              // the outcome that is being written
 }
 
 // openDeliveries brings a database up to date and puts right what an end without
@@ -101,12 +101,12 @@ func (d *deliveries) load(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var number int64
-		var digests [kinds][]byte
-		if err := rows.Scan(&number, &digests[byIdempotency], &digests[byMessageID], &digests[byContent]); err != nil {
+		var keys keyColumns
+		if err := rows.Scan(&number, &keys[byIdempotency], &keys[byMessageID], &keys[byContent]); err != nil {
 			return err
 		}
-		for i, digest := range digests {
-			d.lead(key{kind(i), digest}, number)
+		for _, k := range keys.keys() {
+			d.index.add(k, number)
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -127,24 +127,15 @@ func (d *deliveries) loadInherited(ctx context.Context) (err error) {
 		if err := rows.Scan(&number, &k.kind, &k.digest); err != nil {
 			return err
 		}
-		d.lead(k, number)
+		d.index.add(k, number)
 	}
 	return rows.Err()
 }
 
-// lead lets a key lead to a message.
-func (d *deliveries) lead(k key, number int64) {
-	if len(k.digest) > 0 {
-		d.index.add(k, number)
-	}
-}
-
-// forget ends that for keys.
+// forget has keys lead to a message no more.
 func (d *deliveries) forget(number int64, keys []key) {
 	for _, k := range keys {
-		if len(k.digest) > 0 {
-			d.index.remove(k, number)
-		}
+		d.index.remove(k, number)
 	}
 }
 
@@ -154,10 +145,10 @@ func (d *deliveries) remember(m *message) {
 		return
 	}
 	for _, k := range m.keys {
-		d.lead(k, m.number)
+		d.index.add(k, m.number)
 	}
 	for _, k := range m.inherited {
-		d.lead(k, m.number)
+		d.index.add(k, m.number)
 	}
 	if len(d.flights) >= maxFlights {
 		clear(d.flights)
@@ -201,17 +192,21 @@ type filing struct {
 }
 
 func (f *filing) committed() {
-	for _, keys := range [...][]key{f.m.keys[:], f.m.inherited} {
+	for _, keys := range [...][]key{f.m.keys, f.m.inherited} {
 		for _, k := range keys {
-			switch {
-			case len(k.digest) == 0:
-			case !f.settled:
+			if !f.settled {
 				f.d.index.add(k, f.m.number)
-			case k.kind != byIdempotency:
+			} else if k.kind != byIdempotency {
 				f.d.index.remove(k, f.m.number)
 			}
 		}
 	}
+}
+
+// encode gives what is good until the next is encoded.
+func (d *deliveries) encode(results []result, least int) []byte {
+	d.scratch = encodeOutcome(d.scratch[:0], results, least)
+	return d.scratch
 }
 
 // since is the time after which a message is remembered.
@@ -233,7 +228,7 @@ func (d *deliveries) byID(ctx context.Context, t *turn, id string, now time.Time
 // byKey gives the messages that a key leads to, the newest first.
 func (d *deliveries) byKey(ctx context.Context, t *turn, k key, now time.Time) ([]*message, error) {
 	if !d.alone {
-		return readMessages(ctx, t, messagesByKey, int(k.kind), k.digest, d.since(now))
+		return readMessages(ctx, t, messagesByKey, int(k.kind), []byte(k.digest), d.since(now))
 	}
 	var found []*message
 	for _, number := range d.index.find(k) {
@@ -255,13 +250,11 @@ func (d *deliveries) leads(ctx context.Context, t *turn, k key, m *message) (boo
 	if m == nil || m.continuedBy != 0 {
 		return false, nil
 	}
-	if bytes.Equal(m.keys[k.kind].digest, k.digest) {
+	if slices.Contains(m.keys, k) {
 		return true, nil
 	}
 	inherited, err := d.inheritedKeys(ctx, t, m.number)
-	return slices.ContainsFunc(inherited, func(i key) bool {
-		return i.kind == k.kind && bytes.Equal(i.digest, k.digest)
-	}), err
+	return slices.Contains(inherited, k), err
 }
 
 // inheritedKeys are those of messages whose place a message has taken.

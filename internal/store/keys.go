@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"slices"
 
@@ -24,74 +26,84 @@ const (
 // in 128 bits.
 const digestBytes = 16
 
-// key is a key of a message as it is kept: its kind and a digest, empty where the
-// message has none of that kind.
+// key is a key of a message as it is kept: its kind and a digest.
 type key struct {
 	kind   kind
-	digest []byte
+	digest string
 }
 
-// keysOf are the keys of a message, by kind.
-func keysOf(k delivery.Keys) [kinds]key {
-	texts := [kinds]string{byIdempotency: k.Idempotency, byMessageID: k.MessageID, byContent: k.Content}
-	var keys [kinds]key
-	for i, text := range texts {
-		keys[i].kind = kind(i)
+// keysOf are the keys of a message, in the order in which they are looked up.
+func keysOf(k delivery.Keys) []key {
+	var keys []key
+	for i, text := range [kinds]string{byIdempotency: k.Idempotency, byMessageID: k.MessageID, byContent: k.Content} {
 		if text != "" {
 			sum := sha256.Sum256([]byte(text))
-			keys[i].digest = sum[:digestBytes]
+			keys = append(keys, key{kind(i), string(sum[:digestBytes])})
 		}
 	}
 	return keys
 }
 
-// hash is what the index keeps of a key. Its lowest bit tells the keys of which
-// a message answers to as long as it is remembered.
-func (k key) hash() uint64 {
-	const odd = 0x9e3779b97f4a7c15 // sets equal digests of different kinds apart
-	h := (binary.LittleEndian.Uint64(k.digest) + uint64(k.kind)*odd) &^ 1
-	if k.kind == byIdempotency {
-		h |= 1
+// keyColumns read the keys of a row.
+type keyColumns [kinds]sql.RawBytes
+
+func (c *keyColumns) keys() []key {
+	var keys []key
+	for i, digest := range c {
+		if len(digest) > 0 {
+			keys = append(keys, key{kind(i), string(digest)})
+		}
 	}
-	return h
+	return keys
 }
 
-// index says to which messages a key may lead. It knows them by hash, so what it
-// finds has to be confirmed; what it does not find is not there. Where a message
-// is done with only its idempotency key leads to it still, so the index is small:
-// it holds what is in flight, what went wrong, and the idempotency keys of a day.
+// hash is what the index keeps of a key.
+func (k key) hash() uint32 {
+	const odd = 0x9e3779b9 // sets equal digests of different kinds apart
+	var first [4]byte
+	copy(first[:], k.digest)
+	return binary.LittleEndian.Uint32(first[:]) + uint32(k.kind)*odd
+}
+
+// index says to which messages a key may lead. It keeps four octets of a key and
+// four of a number, so what it finds has to be confirmed; what it does not find
+// is not there. Once a message is done with, only its idempotency key leads to it
+// still: the index holds what is in flight, what went wrong, and the idempotency
+// keys of a day, about 15 octets for each.
 type index struct {
-	one  map[uint64]int64
-	more map[uint64][]int64 // beside those of one: the rare hash that several have
+	one  map[uint32]uint32
+	more map[uint32][]uint32 // beside those of one: the rare hash that several have
+	last int64               // the highest number
 }
 
 func newIndex() *index {
-	return &index{one: make(map[uint64]int64), more: make(map[uint64][]int64)}
+	return &index{one: make(map[uint32]uint32), more: make(map[uint32][]uint32)}
 }
 
 // add lets a key lead to a message, also where it does already.
 func (x *index) add(k key, number int64) {
-	h := k.hash()
+	x.last = max(x.last, number)
+	h, n := k.hash(), uint32(number)
 	first, found := x.one[h]
 	switch {
 	case !found:
-		x.one[h] = number
-	case first != number && !slices.Contains(x.more[h], number):
-		x.more[h] = append(x.more[h], number)
+		x.one[h] = n
+	case first != n && !slices.Contains(x.more[h], n):
+		x.more[h] = append(x.more[h], n)
 	}
 }
 
 // remove ends that, also where it does not.
 func (x *index) remove(k key, number int64) {
-	h := k.hash()
+	h, n := k.hash(), uint32(number)
 	rest := x.more[h]
 	switch first, found := x.one[h]; {
-	case found && first == number && len(rest) > 0:
+	case found && first == n && len(rest) > 0:
 		x.one[h], rest = rest[0], rest[1:]
-	case found && first == number:
+	case found && first == n:
 		delete(x.one, h)
 	default:
-		rest = slices.DeleteFunc(rest, func(n int64) bool { return n == number })
+		rest = slices.DeleteFunc(rest, func(other uint32) bool { return other == n })
 	}
 	if len(rest) == 0 {
 		delete(x.more, h)
@@ -107,8 +119,13 @@ func (x *index) find(k key) []int64 {
 	if !found {
 		return nil
 	}
-	numbers := append([]int64{first}, x.more[h]...)
-	slices.Sort(numbers)
-	slices.Reverse(numbers)
+	numbers := []int64{x.number(first)}
+	for _, n := range x.more[h] {
+		numbers = append(numbers, x.number(n))
+	}
+	slices.SortFunc(numbers, func(a, b int64) int { return cmp.Compare(b, a) })
 	return numbers
 }
+
+// number is the newest that ends like this.
+func (x *index) number(n uint32) int64 { return x.last - int64(uint32(x.last)-n) }

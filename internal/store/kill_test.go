@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,6 +27,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(victimDir); dir != "" {
 		fmt.Fprintln(os.Stderr, victim(dir))
 		return
+	}
+	if err := flag.Set("rapid.checks", modelChecks); err != nil { // the command line still has the last word
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

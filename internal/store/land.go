@@ -61,7 +61,7 @@ func (l *landing) tell(ctx context.Context, t *turn, m *message) error {
 // write puts the results of m on record.
 func (d *deliveries) write(ctx context.Context, t *turn, s statement, m *message) error {
 	m.ambiguous = anyAmbiguous(m.results)
-	outcome := encodeOutcome(m.results, m.size)
+	outcome := d.encode(m.results, m.size)
 	m.size = len(outcome)
 	if _, err := t.exec(ctx, s, flag(m.ambiguous), outcome, m.number); err != nil {
 		return err

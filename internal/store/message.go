@@ -27,7 +27,7 @@ type message struct {
 	received, deadline int64
 	landed, ambiguous  bool
 	reply              reply
-	keys               [kinds]key
+	keys               []key
 	// inherited are the keys of messages whose place it has taken; of a row that
 	// was read they are looked up only where they matter.
 	inherited   []key
@@ -43,18 +43,16 @@ type scanner interface{ Scan(dest ...any) error }
 func scanMessage(row scanner) (*message, error) {
 	var (
 		m           message
+		keys        keyColumns
 		continuedBy sql.NullInt64
 		outcome     sql.RawBytes
 	)
-	for i := range m.keys {
-		m.keys[i].kind = kind(i)
-	}
 	err := row.Scan(&m.number, &m.id, &m.instance, &m.received, &m.deadline, &m.landed, &m.ambiguous, &m.reply,
-		&m.keys[byIdempotency].digest, &m.keys[byMessageID].digest, &m.keys[byContent].digest, &continuedBy, &outcome)
+		&keys[byIdempotency], &keys[byMessageID], &keys[byContent], &continuedBy, &outcome)
 	if err != nil {
 		return nil, err
 	}
-	m.continuedBy, m.size = continuedBy.Int64, len(outcome)
+	m.keys, m.continuedBy, m.size = keys.keys(), continuedBy.Int64, len(outcome)
 	if m.results, err = decodeOutcome(outcome); err != nil {
 		return nil, fmt.Errorf("reading message %s: %w", m.id, err)
 	}
@@ -114,11 +112,15 @@ func (m *message) past(now time.Time) *delivery.Past {
 	p := &delivery.Past{
 		ID:       m.id,
 		Time:     time.Unix(0, m.received).UTC(),
+		Deadline: time.Unix(0, m.deadline).UTC(),
 		InFlight: m.inFlight(now),
 		Outcome:  make(providers.Outcome, len(m.results)),
 	}
 	for i, r := range m.results {
 		p.Outcome[i] = r.Result
+		if r.inherited {
+			p.Inherited = append(p.Inherited, r.Recipient)
+		}
 		if r.State != providers.Accepted && r.Err == nil {
 			p.Outcome[i].Err = silence(p.InFlight)
 		}

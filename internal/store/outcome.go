@@ -37,10 +37,9 @@ const (
 	localBit     = 0x80
 )
 
-// encodeOutcome takes at least so many octets. Of errors it keeps category, Local
-// and words.
-func encodeOutcome(results []result, least int) []byte {
-	b := make([]byte, 0, max(least, 3+encodedBytes(results)))
+// encodeOutcome appends at least so many octets to an empty b. Of errors it keeps
+// category, Local and words.
+func encodeOutcome(b []byte, results []result, least int) []byte {
 	b = append(b, outcomeVersion)
 	b = binary.AppendUvarint(b, uint64(len(results)))
 	var before providers.Result

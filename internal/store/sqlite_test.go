@@ -419,9 +419,16 @@ func TestClosed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	if _, err := s.Begin(t.Context(), flight("1")); err != nil {
-		t.Fatal(err)
+	for _, id := range []string{"1", "waited for"} {
+		if _, err := s.Begin(t.Context(), flight(id)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	waited := make(chan error, 1)
+	go func() {
+		_, err := s.Await(t.Context(), "waited for")
+		waited <- err
+	}()
 	if err := s.Run(ctx); err == nil {
 		t.Error("Run a second time: no error")
 	}
@@ -434,6 +441,9 @@ func TestClosed(t *testing.T) {
 	cancel()
 	if err := <-ran; err != nil {
 		t.Errorf("Run = %v", err)
+	}
+	if err := <-waited; !errors.Is(err, store.ErrClosed) {
+		t.Errorf("Await when Run ends: %v, want ErrClosed", err)
 	}
 	s.Replied("1", false) // too late
 	if _, err := s.Begin(t.Context(), flight("2")); !errors.Is(err, store.ErrClosed) {

@@ -80,7 +80,8 @@ func (c Config) Validate(report func(key, problem string)) {
 	}
 }
 
-// InMemory: nothing is left of it after a restart, and no other process sees it.
+// InMemory reports that nothing is left after a restart, and no other process
+// sees it.
 func (c Config) InMemory() bool { return c.URL == memoryURL }
 
 // file is that of the history, empty for memory.
@@ -163,10 +164,11 @@ func Open(ctx context.Context, c Config, o Options) (*Store, error) {
 func OpenHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	file := c.file(o.DataDir)
 	if file == "" {
-		return nil, errors.New("opening the store: [store] url is memory: nothing is kept in a file that another process could see")
+		return nil, errors.New(`opening the store: with [store] url = "memory:" nothing is kept in a file that another process could see;` +
+			` use the API of the running bridge`)
 	}
-	if _, err := os.Stat(filepath.Dir(file)); err != nil {
-		return nil, fmt.Errorf("opening the store: %w; it is there once the bridge has run", err)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	h, err := openHistory(ctx, file, c, o.withDefaults())
 	if err != nil {
@@ -308,6 +310,16 @@ func (s *Store) Land(ctx context.Context, id string, outcome providers.Outcome) 
 	return nil
 }
 
+// Learn puts on record what an event says of one recipient, also when ctx has
+// ended. [ErrNotFound] says that the message is not remembered, or no longer.
+func (s *Store) Learn(ctx context.Context, id string, result providers.Result) error {
+	l := &learning{d: s.deliveries, id: id, result: result}
+	if err := s.deliveries.writer.do(context.WithoutCancel(ctx), l); err != nil {
+		return fmt.Errorf("recording what an event says of message %s: %w", id, err)
+	}
+	return nil
+}
+
 // Replied leaves behind whether the reply was given.
 func (s *Store) Replied(id string, given bool) {
 	r := &telling{d: s.deliveries, id: id, reply: replyNotGiven}
@@ -338,6 +350,7 @@ func (s *Store) Await(ctx context.Context, id string) (*delivery.Past, error) {
 		case <-landed:
 			landed = nil // look again: it has
 		case <-s.after(s.patience(l.found, now)):
+		case <-s.deliveries.writer.gone: // nothing lands here any more
 		case <-ctx.Done():
 		}
 	}

@@ -109,14 +109,12 @@ func (e *expiring) messages(ctx context.Context, t *turn, landed int, before, af
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var number int64
-		var digests [kinds][]byte
-		if err := rows.Scan(&number, &digests[byIdempotency], &digests[byMessageID], &digests[byContent]); err != nil {
+		var keys keyColumns
+		if err := rows.Scan(&number, &keys[byIdempotency], &keys[byMessageID], &keys[byContent]); err != nil {
 			return err
 		}
 		e.deleted++
-		for i, digest := range digests {
-			e.forget(t, number, key{kind(i), digest})
-		}
+		e.forget(t, number, keys.keys())
 	}
 	return rows.Err()
 }
@@ -134,13 +132,13 @@ func (e *expiring) keys(ctx context.Context, t *turn) (err error) {
 		if err := rows.Scan(&number, &k.kind, &k.digest); err != nil {
 			return err
 		}
-		e.forget(t, number, k)
+		e.forget(t, number, []key{k})
 	}
 	return rows.Err()
 }
 
-func (e *expiring) forget(t *turn, number int64, k key) {
-	if e.d.alone && len(k.digest) > 0 {
-		t.then(effectFunc(func() { e.d.forget(number, []key{k}) }))
+func (e *expiring) forget(t *turn, number int64, keys []key) {
+	if e.d.alone {
+		t.then(effectFunc(func() { e.d.forget(number, keys) }))
 	}
 }

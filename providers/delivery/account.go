@@ -126,6 +126,9 @@ func (c AccountConfig) lists(author translate.Address) bool {
 
 // authored gives the message as the account may send it, or why it may not.
 func (c AccountConfig) authored(m *translate.Message) (*translate.Message, *providers.Error) {
+	if c.DefaultFrom == "" && len(c.SenderDomains) == 0 {
+		return m, nil
+	}
 	switch instead, ok := translate.ParseAddress(c.DefaultFrom); {
 	case ok && (m.From == nil || c.RewriteFrom == rewriteAlways || c.RewriteFrom == rewriteUnlisted && !c.lists(*m.From)):
 		if m.From != nil && strings.EqualFold(m.From.Email, instead.Email) {

@@ -20,13 +20,14 @@ type Verdict struct {
 	Refusal *providers.Error
 
 	candidate *candidate
+	score     float64 // where the strategy asks for it
 }
 
 // Verdicts asks the providers of each group of recipients, without sending: those
 // that carry the message come first, in the order in which they would be tried.
 func (p *Pipeline) Verdicts(m *translate.Message) ([]Way, *providers.Error) {
 	s := p.setup.Load()
-	groups, refusal := s.ways(m)
+	groups, refusal := s.ways(nil, m)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -44,20 +45,20 @@ type Way struct {
 	Verdicts   []Verdict
 }
 
-// ways divides the recipients by route. A message that names its provider has one
-// way.
-func (s *setup) ways(m *translate.Message) ([]group, *providers.Error) {
+// ways divides the recipients by route, and appends the groups to an empty slice. A
+// message that names its provider has one way.
+func (s *setup) ways(groups []group, m *translate.Message) ([]group, *providers.Error) {
 	if len(s.candidates) == 0 {
 		return nil, &providers.Error{Category: providers.NoProvider, Message: "no provider is configured"}
 	}
 	if m.Directives.Provider == "" {
-		return s.groups(m, m.Envelope.Recipients), nil
+		return s.groups(groups, m), nil
 	}
 	only, refusal := s.only(m.Directives.Provider)
 	if refusal != nil {
 		return nil, refusal
 	}
-	groups := s.groups(m, m.Envelope.Recipients)
+	groups = s.groups(groups, m)
 	for i := range groups {
 		groups[i].route = only
 	}
@@ -65,11 +66,11 @@ func (s *setup) ways(m *translate.Message) ([]group, *providers.Error) {
 }
 
 func (r *route) verdicts(m *translate.Message, now time.Time) []Verdict {
-	ordered := r.order(now)
-	verdicts := make([]Verdict, len(ordered))
-	for i, c := range ordered {
+	verdicts := make([]Verdict, len(r.candidates))
+	for i, c := range r.candidates {
 		verdicts[i] = c.verdict(m, now)
 	}
+	r.order(verdicts, now)
 	slices.SortStableFunc(verdicts, func(a, b Verdict) int { return cmp.Compare(a.rank(), b.rank()) })
 	return verdicts
 }

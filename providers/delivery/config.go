@@ -28,7 +28,8 @@ type Config struct {
 	// Suppressed is what becomes of mail to who must not be mailed: reject, discard
 	// (taken and dropped), or ignore (sent).
 	Suppressed string `toml:"suppressed"`
-	// TemporaryCategories are answered 4xx although their class is permanent.
+	// TemporaryCategories are answered 4xx although their class is permanent. It is
+	// the SMTP server's to do: delivery only validates them.
 	TemporaryCategories []string `toml:"temporary_categories"`
 }
 

@@ -120,18 +120,18 @@ func (c courier) call(ctx context.Context, m *translate.Message) (outcome provid
 // settle holds a provider to its contract, one result per recipient, in order:
 // what it left out may have been sent.
 func settle(name string, recipients []string, outcome providers.Outcome) providers.Outcome {
-	settled := make(providers.Outcome, len(recipients))
+	if len(outcome) != len(recipients) {
+		outcome = make(providers.Outcome, len(recipients))
+	}
 	for i, recipient := range recipients {
-		if len(outcome) == len(recipients) && outcome[i].Recipient == recipient && sound(outcome[i]) {
-			settled[i] = outcome[i]
-		} else {
-			settled[i] = providers.Result{Recipient: recipient, Err: &providers.Error{
+		if outcome[i].Recipient != recipient || !sound(outcome[i]) {
+			outcome[i] = providers.Result{Recipient: recipient, Err: &providers.Error{
 				Category: providers.Unknown, Message: "the provider's answer leaves this recipient out",
 			}}
 		}
-		settled[i].Provider = name
+		outcome[i].Provider = name
 	}
-	return settled
+	return outcome
 }
 
 // sound: the error is nil exactly when the recipient was accepted.

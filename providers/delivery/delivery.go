@@ -10,7 +10,6 @@ package delivery
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,7 @@ type Provider interface {
 	Capabilities() providers.Capabilities
 	// Send hands the message over and blocks until there is an answer, the
 	// provider's own time-out has passed, or ctx ends. The outcome has one
-	// result per envelope recipient, in envelope order.
+	// result per envelope recipient, in envelope order; it is the caller's own.
 	Send(ctx context.Context, m *translate.Message) providers.Outcome
 }
 
@@ -93,14 +92,15 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 	if m.Directives.Drop { // on every provider, so before one is chosen
 		return t.drop(ctx)
 	}
-	groups, refusal := t.setup.ways(m)
+	groups, refusal := t.setup.ways(t.oneGroup[:0], m)
 	if refusal == nil {
 		groups, refusal = t.withhold(ctx, groups)
 	}
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	return t.send(ctx, t.legs(groups))
+	t.plan(groups)
+	return t.send(ctx)
 }
 
 // Replied takes in whether the reply to a message was given: where it was not, or
@@ -118,27 +118,12 @@ func (p *Pipeline) Replied(id string, given bool) {
 }
 
 // Learn takes in what an event says of a message: the provider has it for this
-// recipient, or has not. Nothing follows where that was known, or nobody of the
-// message has the address, compared without case; nor while the message is in
-// flight to others as well, whom a repeat must wait for.
+// recipient, or has not.
 func (p *Pipeline) Learn(ctx context.Context, id string, result providers.Result) error {
 	if p.memory == nil {
 		return nil
 	}
-	now, cancel := context.WithCancel(ctx)
-	cancel() // what is known by now
-	past, err := p.memory.Await(now, id)
-	if err != nil {
-		return err //nolint:wrapcheck // it says what it did
-	}
-	at := slices.IndexFunc(past.Outcome, func(r providers.Result) bool {
-		return r.State == providers.Ambiguous && strings.EqualFold(r.Recipient, result.Recipient)
-	})
-	if at < 0 || past.InFlight && len(past.Outcome) > 1 {
-		return nil
-	}
-	result.Recipient = past.Outcome[at].Recipient
-	return p.memory.Land(ctx, id, providers.Outcome{result})
+	return p.memory.Learn(ctx, id, result)
 }
 
 // reply is what must be known of a reply when it is given.
@@ -177,10 +162,10 @@ func (r *replies) take(id string) reply {
 func (p *Pipeline) Recipient(ctx context.Context, _ translate.Envelope, address string) *providers.Error {
 	s := p.setup.Load()
 	if refusal := s.guard.refuse(address); refusal != nil {
-		return s.soften(refusal)
+		return refusal
 	}
 	if refusal := p.refuseSuppressed(ctx, s, address); refusal != nil {
-		return s.soften(refusal)
+		return refusal
 	}
 	local := address
 	if at := strings.LastIndexByte(address, '@'); at >= 0 {

@@ -15,7 +15,7 @@ import (
 // health is what is known of a provider from its answers, and how often it may be
 // asked. It outlives a reload, by the provider's name.
 type health struct {
-	breaker  *gobreaker.TwoStepCircuitBreaker[struct{}]
+	breaker  *gobreaker.CircuitBreaker[providers.Outcome]
 	settings breakerSettings
 	limiter  *rate.Limiter
 	window   *window
@@ -66,8 +66,8 @@ func (c AccountConfig) limit() rate.Limit {
 
 // newBreaker opens after so many failures in a row, and lets one request try it
 // after the recovery time.
-func newBreaker(s breakerSettings) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+func newBreaker(s breakerSettings) *gobreaker.CircuitBreaker[providers.Outcome] {
+	return gobreaker.NewCircuitBreaker[providers.Outcome](gobreaker.Settings{
 		MaxRequests:  1,
 		Timeout:      s.recovery,
 		ReadyToTrip:  func(counts gobreaker.Counts) bool { return int(counts.ConsecutiveFailures) >= s.threshold },
@@ -170,36 +170,52 @@ const (
 	windowLeast = 5
 )
 
-// window holds the last outcomes of a provider.
+// window holds the last outcomes of a provider, in the order of their times.
 type window struct {
-	mu    sync.Mutex // guards what follows
-	times [windowSize]time.Time
-	good  [windowSize]bool
-	next  int
+	mu       sync.Mutex // guards what follows
+	outcomes [windowSize]timed
+	first    int // the oldest
+	all      int
+	good     int // of all
+}
+
+// timed is an outcome and when it came.
+type timed struct {
+	at   time.Time
+	good bool
 }
 
 func (w *window) add(good bool, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.times[w.next], w.good[w.next] = now, good
-	w.next = (w.next + 1) % windowSize
+	if w.all == windowSize {
+		w.drop()
+	}
+	w.outcomes[(w.first+w.all)%windowSize] = timed{now, good}
+	w.all++
+	if good {
+		w.good++
+	}
+}
+
+// drop forgets the oldest.
+func (w *window) drop() {
+	if w.outcomes[w.first].good {
+		w.good--
+	}
+	w.first = (w.first + 1) % windowSize
+	w.all--
 }
 
 // rate is the share of good outcomes, 1 where there are few.
 func (w *window) rate(now time.Time) float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all, good := 0, 0
-	for i, at := range w.times {
-		if at.IsZero() || now.Sub(at) > windowTime {
-			continue
-		}
-		if all++; w.good[i] {
-			good++
-		}
+	for w.all > 0 && now.Sub(w.outcomes[w.first].at) > windowTime {
+		w.drop()
 	}
-	if all < windowLeast {
+	if w.all < windowLeast {
 		return 1
 	}
-	return float64(good) / float64(all)
+	return float64(w.good) / float64(w.all)
 }

@@ -10,20 +10,31 @@ import (
 )
 
 // ledger is what is known of each recipient of one message, and every attempt
-// that was made. Those who send write it; who waits for the reply closes it, and
-// from then on nothing new may be sent.
+// that was made. Those who send write it. It is closed when they are done or when
+// who waits for the reply gives it without them: from then on nothing new may be
+// sent.
 type ledger struct {
 	closing chan struct{} // closed with the ledger
 
 	mu       sync.Mutex // guards what follows
-	outcome  providers.Outcome
-	asked    []bool   // somebody was asked, by place
-	flying   []string // the provider whose request is under way, by place; empty for none
+	entries  []entry
 	attempts []Attempt
 	losses   []string
 	closed   bool
 	silence  *providers.Error // of those whose request was under way at the end
 	closedAt time.Time
+
+	// The usual numbers need no memory of their own.
+	oneEntry   [1]entry
+	oneAttempt [1]Attempt
+}
+
+// entry is what is known of one recipient.
+type entry struct {
+	providers.Result
+
+	asked  bool   // somebody was
+	flying string // the provider whose request is under way; empty for none
 }
 
 // errNoTime is what is known of a recipient before anybody was asked.
@@ -31,15 +42,32 @@ var errNoTime = &providers.Error{
 	Category: providers.LocalFailure, Message: "nothing was sent: there was no time left",
 }
 
-// newLedger: nobody was sent to yet.
-func newLedger(recipients []string) *ledger {
-	return &ledger{
-		closing:  make(chan struct{}),
-		outcome:  providers.Fail(recipients, providers.Refused, errNoTime),
-		asked:    make([]bool, len(recipients)),
-		flying:   make([]string, len(recipients)),
-		attempts: make([]Attempt, 0, 1), // the usual number
+// open begins: nobody was sent to yet.
+func (l *ledger) open(recipients []string) {
+	l.closing = make(chan struct{})
+	l.attempts = l.oneAttempt[:0]
+	l.entries = l.oneEntry[:]
+	if len(recipients) != len(l.entries) {
+		l.entries = make([]entry, len(recipients))
 	}
+	for i, recipient := range recipients {
+		l.entries[i].Result = providers.Result{Recipient: recipient, State: providers.Refused, Err: errNoTime}
+	}
+}
+
+// walk finds the entries of recipients who come in the order of the envelope.
+type walk struct{ rest []entry }
+
+// to is the entry of the next one, nil where there is none.
+func (w *walk) to(recipient string) *entry {
+	for len(w.rest) > 0 {
+		e := &w.rest[0]
+		w.rest = w.rest[1:]
+		if e.Recipient == recipient {
+			return e
+		}
+	}
+	return nil
 }
 
 // start notes that a request leaves for some of the recipients, and gives the
@@ -51,7 +79,12 @@ func (l *ledger) start(provider string, recipients []string, at time.Time) (atte
 	if l.closed {
 		return 0, false
 	}
-	l.each(recipients, func(place, _ int) { l.flying[place] = provider })
+	w := walk{l.entries}
+	for _, recipient := range recipients {
+		if e := w.to(recipient); e != nil {
+			e.flying = provider
+		}
+	}
 	l.attempts = append(l.attempts, Attempt{Provider: provider, Time: at.UTC()})
 	return len(l.attempts) - 1, true
 }
@@ -63,12 +96,15 @@ func (l *ledger) end(attempt int, outcome providers.Outcome, took time.Duration)
 	defer l.mu.Unlock()
 	done := &l.attempts[attempt]
 	done.Seconds, done.Category, done.Late = took.Seconds(), verdict(outcome), l.closed
-	l.each(recipientsOf(outcome), func(place, i int) {
-		if l.flying[place] = ""; !l.asked[place] || supersedes(outcome[i], l.outcome[place]) {
-			l.outcome[place] = outcome[i]
+	w := walk{l.entries}
+	for _, result := range outcome {
+		if e := w.to(result.Recipient); e != nil {
+			if !e.asked || supersedes(result, e.Result) {
+				e.Result = result
+			}
+			e.asked, e.flying = true, ""
 		}
-		l.asked[place] = true
-	})
+	}
 	return l.closed
 }
 
@@ -92,20 +128,24 @@ func supersedes(next, known providers.Result) bool {
 func (l *ledger) preset(known providers.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.each(recipientsOf(known), func(place, i int) {
-		l.outcome[place], l.asked[place] = known[i], true
-	})
+	w := walk{l.entries}
+	for _, result := range known {
+		if e := w.to(result.Recipient); e != nil {
+			e.Result, e.asked = result, true
+		}
+	}
 }
 
 // refuse is why those were not sent to of whom nobody was asked.
 func (l *ledger) refuse(recipients []string, err *providers.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.each(recipients, func(place, _ int) {
-		if !l.asked[place] {
-			l.outcome[place].Err = err
+	w := walk{l.entries}
+	for _, recipient := range recipients {
+		if e := w.to(recipient); e != nil && !e.asked {
+			e.Err = err
 		}
-	})
+	}
 }
 
 // lose names what a provider does not carry.
@@ -119,11 +159,14 @@ func (l *ledger) lose(losses []string) {
 	}
 }
 
-// close ends it for the reply. Of whose request is still under way nothing is
-// known, and silence says why.
+// close ends it, unless it is closed. Of whose request is still under way nothing
+// is known, and silence says why.
 func (l *ledger) close(silence *providers.Error, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	l.closed, l.silence, l.closedAt = true, silence, at
 	close(l.closing)
 }
@@ -139,11 +182,12 @@ type standing struct {
 func (l *ledger) standing() standing {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := standing{slices.Clone(l.outcome), slices.Clone(l.attempts), slices.Clone(l.losses)}
-	for place, provider := range l.flying {
-		if provider != "" {
-			s.outcome[place] = providers.Result{
-				Recipient: s.outcome[place].Recipient, State: providers.Ambiguous, Provider: provider, Err: l.silence,
+	s := standing{make(providers.Outcome, len(l.entries)), slices.Clone(l.attempts), slices.Clone(l.losses)}
+	for i, e := range l.entries {
+		s.outcome[i] = e.Result
+		if e.flying != "" {
+			s.outcome[i] = providers.Result{
+				Recipient: e.Recipient, State: providers.Ambiguous, Provider: e.flying, Err: l.silence,
 			}
 		}
 	}
@@ -154,27 +198,4 @@ func (l *ledger) standing() standing {
 		}
 	}
 	return s
-}
-
-// each calls f with the place of each recipient and its index. They come in the
-// order of the envelope.
-func (l *ledger) each(recipients []string, f func(place, i int)) {
-	place := 0
-	for i, recipient := range recipients {
-		for place < len(l.outcome) && l.outcome[place].Recipient != recipient {
-			place++
-		}
-		if place == len(l.outcome) {
-			return
-		}
-		f(place, i)
-	}
-}
-
-func recipientsOf(outcome providers.Outcome) []string {
-	recipients := make([]string, len(outcome))
-	for i := range outcome {
-		recipients[i] = outcome[i].Recipient
-	}
-	return recipients
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -104,35 +105,39 @@ func (l *leg) requests(v Verdict) int {
 // 0 means that there is none.
 func (l *leg) attempt(ctx context.Context, v Verdict, number int, others bool) time.Duration {
 	h := v.candidate.health
-	done, err := h.breaker.Allow()
-	if err != nil {
-		l.skip(ctx, v, "its circuit breaker is open")
+	outcome, err := h.breaker.Execute(func() (providers.Outcome, error) { return l.ask(ctx, v) })
+	if len(outcome) == 0 {
+		if !errors.Is(err, errNotAsked) {
+			l.skip(ctx, v, "its circuit breaker is open")
+		}
 		return -1
 	}
-	if !l.reserve(ctx, v) {
-		done(errNotAsked)
-		return -1
-	}
-	l.moveTo(ctx, v)
-	asked := slices.Clone(l.pending)
-	outcome := courier{l.transaction, v.candidate, l.addressed(v), l.group.redirected}.carry(ctx, asked)
-	l.giveBack(ctx, v, len(asked), outcome)
 	worst := worstOf(outcome)
-	switch {
-	case len(outcome) == 0:
-		done(errNotAsked)
-		return -1
-	case worst == nil || outcome.Accepted() > 0:
-		done(nil)
-	default:
-		done(worst.Err)
-	}
 	if worst == nil || !worst.Err.Simulated {
 		h.window.add(outcome.Accepted() > 0 || !worst.Err.Unhealthy(), l.pipeline.now())
 		l.pipeline.escalate(v.Provider, outcome)
 	}
 	l.pending = l.remaining(outcome)
 	return l.next(ctx, v, step{number: number, others: others, worst: worst})
+}
+
+// ask hands the message over. The error is what the breaker is told; without an
+// outcome nobody was asked.
+func (l *leg) ask(ctx context.Context, v Verdict) (providers.Outcome, error) {
+	if !l.reserve(ctx, v) {
+		return nil, errNotAsked
+	}
+	l.moveTo(ctx, v)
+	outcome := courier{l.transaction, v.candidate, l.addressed(v), l.group.redirected}.carry(ctx, l.pending)
+	l.giveBack(ctx, v, len(l.pending), outcome)
+	switch worst := worstOf(outcome); {
+	case len(outcome) == 0:
+		return nil, errNotAsked
+	case worst == nil || outcome.Accepted() > 0:
+		return outcome, nil
+	default:
+		return outcome, worst.Err
+	}
 }
 
 // errNotAsked tells the breaker nothing.
@@ -295,14 +300,15 @@ func (p *Pipeline) escalate(provider string, outcome providers.Outcome) {
 	if p.escalator == nil {
 		return
 	}
-	told := false
-	for _, f := range fates(outcome) {
-		if f.err != nil {
-			told = true
-			p.escalator.Failed(provider, f.err)
+	accepted := outcome.Accepted()
+	if accepted < len(outcome) {
+		for _, f := range fates(outcome) {
+			if f.err != nil {
+				p.escalator.Failed(provider, f.err)
+			}
 		}
 	}
-	if !told || outcome.Accepted() > 0 {
+	if accepted > 0 {
 		p.escalator.Succeeded(provider)
 	}
 }

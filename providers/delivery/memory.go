@@ -27,9 +27,12 @@ type Memory interface {
 	// what became of it; when ctx ends first, what is known then.
 	Await(ctx context.Context, id string) (*Past, error)
 	// Land puts on record what became of a flight, before its reply. It may be
-	// called again when more is known, by a late answer, a look-up or an event:
+	// called again when more is known, by a late answer or a look-up:
 	// only what was ambiguous changes then.
 	Land(ctx context.Context, id string, outcome providers.Outcome) error
+	// Learn puts on record what an event says of one recipient, who may be written
+	// otherwise: only what was ambiguous changes, and a message in flight stays so.
+	Learn(ctx context.Context, id string, result providers.Result) error
 	// Replied puts on record whether the application knows what became of the
 	// message: its reply was given, and left nothing open. It does not block.
 	Replied(id string, given bool)
@@ -73,12 +76,21 @@ type Keys struct {
 type Past struct {
 	ID   string
 	Time time.Time
+	// Deadline is that of its flight: since then no request of it is under way.
+	Deadline time.Time
+	// Alike: it has the Message-ID of the flight that repeats it, or without one the
+	// same content. Not so where an idempotency key joins two messages, nor where
+	// Await gives it, which sees one message only.
+	Alike bool
 	// InFlight: its outcome is not complete.
 	InFlight bool
 	// Outcome has one result per recipient, in envelope order; those of whom
 	// nothing is known are ambiguous. Of each error only category, Local and words
 	// are kept.
 	Outcome providers.Outcome
+	// Inherited are the recipients who were not sent to as this message, but as one
+	// that it continues.
+	Inherited []string
 }
 
 // Quotas count recipients per provider in a UTC day and month. All methods are

@@ -665,13 +665,3 @@ func TestGuard(t *testing.T) {
 		t.Errorf("outcome (-want +got):\n%s", diff)
 	}
 }
-
-// A category may be answered as passing although it is not.
-func TestTemporaryCategories(t *testing.T) {
-	p, _ := pipeline(t, func(s *delivery.Settings) { s.Config.TemporaryCategories = []string{"content_rejected"} }, nil,
-		says("first", refused(providers.ContentRejected)))
-	if outcome := p.Deliver(t.Context(), mail(t)); !outcome[0].Err.Temporary {
-		t.Errorf("%+v is not marked temporary", outcome[0].Err)
-	}
-	closePipeline(t, p)
-}

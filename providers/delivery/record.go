@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -60,15 +61,15 @@ type Attempt struct {
 	Late bool `json:"late,omitempty"`
 }
 
-// newRecord is what is known of m before anybody is asked.
-func newRecord(m *translate.Message, now time.Time) Record {
-	r := Record{
+// fill is what is known of m before anybody is asked.
+func (r *Record) fill(m *translate.Message, now time.Time) {
+	*r = Record{
 		ID:         m.Envelope.BridgeID,
 		Time:       now.UTC(),
-		MailFrom:   clip(m.Envelope.MailFrom),
-		Subject:    clip(m.Subject),
-		MessageID:  clip(m.MessageID),
-		User:       clip(m.Envelope.User),
+		MailFrom:   m.Envelope.MailFrom,
+		Subject:    m.Subject,
+		MessageID:  m.MessageID,
+		User:       m.Envelope.User,
 		Bytes:      m.Size,
 		Tags:       clipAll(m.Directives.Tags),
 		Metadata:   clipPairs(m.Directives.Metadata),
@@ -76,44 +77,68 @@ func newRecord(m *translate.Message, now time.Time) Record {
 		Attempts:   []Attempt{},
 	}
 	if m.From != nil {
-		r.From = clip(m.From.Email)
+		r.From = m.From.Email
 	}
 	for i, recipient := range m.Envelope.Recipients {
-		r.Recipients[i].Recipient = clip(recipient)
+		r.Recipients[i].Recipient = recipient
 	}
-	return r
+	r.clip()
+}
+
+// clip makes one copy of all texts of the mail.
+func (r *Record) clip() {
+	total := 0
+	r.texts(func(text *string) {
+		*text = cut(*text)
+		total += len(*text)
+	})
+	var all strings.Builder
+	all.Grow(total)
+	r.texts(func(text *string) {
+		start := all.Len()
+		all.WriteString(*text)
+		*text = all.String()[start:]
+	})
+}
+
+// texts gives f those that every mail has.
+func (r *Record) texts(f func(text *string)) {
+	for _, text := range [...]*string{&r.MailFrom, &r.From, &r.Subject, &r.MessageID, &r.User} {
+		f(text)
+	}
+	for i := range r.Recipients {
+		f(&r.Recipients[i].Recipient)
+	}
 }
 
 // with is the record once an outcome is known; r stays as it was.
-func (r Record) with(known standing) Record {
-	r.Attempts, r.Losses = known.attempts, clipAll(known.losses)
-	r.Recipients = make([]Recipient, len(known.outcome))
+func (r *Record) with(known standing) Record {
+	next := *r
+	next.Attempts, next.Losses = known.attempts, clipAll(known.losses)
+	next.Recipients = slices.Clone(r.Recipients)
 	for i, result := range known.outcome {
-		r.Recipients[i] = Recipient{
-			Recipient:  clip(result.Recipient),
-			State:      result.State,
-			Provider:   result.Provider,
-			ProviderID: clip(result.ProviderID),
-		}
+		to := &next.Recipients[i]
+		to.State, to.Provider, to.ProviderID = result.State, result.Provider, clip(result.ProviderID)
 		if result.Err != nil {
-			r.Recipients[i].Category = result.Err.Category
-			r.Recipients[i].Reason = clip(result.Err.Message)
+			to.Category, to.Reason = result.Err.Category, clip(result.Err.Message)
 		}
 	}
-	return r
+	return next
 }
 
-// clip copies s, or what fits of it, cut on a rune border, so that a record never
-// pins the headers that it came from.
-func clip(s string) string {
-	if len(s) > maxTextBytes {
-		end := maxTextBytes
-		for end > 0 && !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = s[:end]
+// clip copies what is kept of s, so that a record never pins what it came from.
+func clip(s string) string { return strings.Clone(cut(s)) }
+
+// cut is what is kept of s; it ends on a rune border.
+func cut(s string) string {
+	if len(s) <= maxTextBytes {
+		return s
 	}
-	return strings.Clone(s)
+	end := maxTextBytes
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
 }
 
 func clipAll(texts []string) []string {

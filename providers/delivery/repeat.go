@@ -18,39 +18,39 @@ import (
 // the provider's own time-out.
 const lastAnswer = 10 * time.Second
 
-// remember puts the message on record as in flight, and gives the legs that are to
+// remember puts the message on record as in flight, and keeps the legs that are to
 // be taken. Of a repeat those recipients need none of whom it is known that they
 // were taken, or whose fate is unknown still.
-func (t *transaction) remember(ctx context.Context, legs []*leg) ([]*leg, *providers.Error) {
+func (t *transaction) remember(ctx context.Context) *providers.Error {
 	memory := t.pipeline.memory
-	if memory == nil || len(legs) == 0 {
-		return legs, nil
+	if memory == nil || len(t.legs) == 0 {
+		return nil
 	}
 	flight := Flight{
-		ID: t.message.Envelope.BridgeID, Time: t.start, Deadline: t.landed(legs), Recipients: t.message.Envelope.Recipients,
+		ID: t.message.Envelope.BridgeID, Time: t.start, Deadline: t.landed(), Recipients: t.message.Envelope.Recipients,
 	}
 	var err error
 	if flight.Keys, err = keysOf(t.message); err != nil {
-		return nil, forgetful(err)
+		return forgetful(err)
 	}
 	for {
 		earlier, err := memory.Begin(ctx, flight)
 		if err != nil {
-			return nil, forgetful(err)
+			return forgetful(err)
 		}
 		if earlier == nil {
 			t.flies = true
-			return legs, nil
+			return nil
 		}
 		known, again, refusal := t.repeats(ctx, earlier)
 		if refusal != nil {
-			return nil, refusal
+			return refusal
 		}
 		t.ledger.preset(known)
 		t.record.RepeatOf = earlier.ID
 		t.pipeline.replies.note(t.message.Envelope.BridgeID, func(r *reply) { r.earlier = earlier.ID })
-		if legs = only(legs, again); len(legs) == 0 {
-			return nil, nil
+		if t.keep(again); len(t.legs) == 0 {
+			return nil
 		}
 		flight.Continues, flight.Known = earlier.ID, known
 	}
@@ -61,13 +61,14 @@ func forgetful(err error) *providers.Error {
 	return &providers.Error{Category: providers.LocalFailure, Message: "nothing was sent: it cannot be put on record", Cause: err}
 }
 
-// landed is when no request of the message can be under way any more.
-func (t *transaction) landed(legs []*leg) time.Time {
+// landed is when no request of the message can be under way any more: those of an
+// attempt leave one after another.
+func (t *transaction) landed() time.Time {
 	longest := time.Duration(0)
-	for _, l := range legs {
-		for _, v := range l.carriers {
+	for i := range t.legs {
+		for _, v := range t.legs[i].carriers {
 			if bounded, ok := v.candidate.Provider.(interface{ Timeout() time.Duration }); ok {
-				longest = max(longest, bounded.Timeout())
+				longest = max(longest, time.Duration(t.legs[i].requests(v))*bounded.Timeout())
 			}
 		}
 	}
@@ -81,13 +82,14 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 	if earlier.InFlight {
 		waiting, cancel := context.WithDeadline(ctx, t.until)
 		defer cancel()
-		var err error
-		if earlier, err = t.pipeline.memory.Await(waiting, earlier.ID); err != nil {
+		landed, err := t.pipeline.memory.Await(waiting, earlier.ID)
+		if err != nil {
 			return nil, nil, forgetful(err)
 		}
+		landed.Alike = earlier.Alike
+		earlier = landed
 	}
-	outcome := t.lookUp(ctx, earlier)
-	for _, result := range outcome {
+	for _, result := range t.own(t.lookUp(ctx, earlier)) {
 		switch {
 		case result.State == providers.Refused, result.State == providers.Ambiguous && !earlier.InFlight && t.setup.Config.OnAmbiguous == ambiguousFailover:
 			again = append(again, result.Recipient)
@@ -96,6 +98,21 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 		}
 	}
 	return known, again, nil
+}
+
+// own gives results as this message writes and orders its recipients: a repeat
+// may differ in both (see digest).
+func (t *transaction) own(outcome providers.Outcome) providers.Outcome {
+	own := make(providers.Outcome, 0, len(outcome))
+	for _, recipient := range t.message.Envelope.Recipients {
+		same := func(r providers.Result) bool { return strings.EqualFold(r.Recipient, recipient) }
+		if at := slices.IndexFunc(outcome, same); at >= 0 {
+			result := outcome[at]
+			result.Recipient = recipient
+			own = append(own, result)
+		}
+	}
+	return own
 }
 
 // finder is a provider that can be asked what became of a message.
@@ -116,12 +133,12 @@ func (t *transaction) lookUp(ctx context.Context, earlier *Past) providers.Outco
 	defer cancel()
 	changed := false
 	for _, c := range t.setup.candidates {
-		asked := unknownAt(outcome, c.Name())
+		asked := t.unknownAt(earlier, c.Name())
 		f, able := c.Provider.(finder)
 		if !able || len(asked) == 0 {
 			continue
 		}
-		found := f.Find(looking, providers.Sent{BridgeID: earlier.ID, MessageID: t.message.MessageID, Recipients: asked, Time: earlier.Time})
+		found := f.Find(looking, t.sent(earlier, asked))
 		t.log(ctx, slog.LevelInfo, "provider was asked what became of a message", slog.String("provider", c.Name()),
 			slog.String("repeat_of", earlier.ID), slog.Int("recipients", len(asked)), slog.Int("accepted", found.Accepted()))
 		for _, result := range found {
@@ -139,26 +156,41 @@ func (t *transaction) lookUp(ctx context.Context, earlier *Past) providers.Outco
 	return outcome
 }
 
-func unknownAt(outcome providers.Outcome, provider string) []string {
+// sent is the earlier message as a provider may be asked about it. What only the
+// message at hand knows counts where it is the same mail.
+func (t *transaction) sent(earlier *Past, recipients []string) providers.Sent {
+	sent := providers.Sent{BridgeID: earlier.ID, Recipients: recipients, Time: earlier.Time}
+	if earlier.Alike {
+		directives := t.message.Directives
+		sent.MessageID, sent.Options, sent.Over = t.message.MessageID, directives.Options, earlier.Deadline
+		if directives.SendAt.After(sent.Over) {
+			sent.Over = directives.SendAt
+		}
+	}
+	return sent
+}
+
+// unknownAt are those of whom a provider may know more. Who was sent to under
+// another id is not found by this one, and whose mail the guard sends elsewhere
+// not by its address.
+func (t *transaction) unknownAt(earlier *Past, provider string) []string {
 	var unknown []string
-	for _, result := range outcome {
-		if result.State == providers.Ambiguous && result.Provider == provider {
+	for _, result := range earlier.Outcome {
+		if result.State == providers.Ambiguous && result.Provider == provider &&
+			!slices.Contains(earlier.Inherited, result.Recipient) && !t.setup.guard.redirects(result.Recipient) {
 			unknown = append(unknown, result.Recipient)
 		}
 	}
 	return unknown
 }
 
-// only keeps of the legs what brings the mail to these recipients.
-func only(legs []*leg, recipients []string) []*leg {
-	var kept []*leg
-	for _, l := range legs {
+// keep drops from the legs what does not bring the mail to these recipients.
+func (t *transaction) keep(recipients []string) {
+	for i := range t.legs {
+		l := &t.legs[i]
 		l.pending = slices.DeleteFunc(slices.Clone(l.pending), func(r string) bool { return !slices.Contains(recipients, r) })
-		if len(l.pending) > 0 {
-			kept = append(kept, l)
-		}
 	}
-	return kept
+	t.legs = slices.DeleteFunc(t.legs, func(l leg) bool { return len(l.pending) == 0 })
 }
 
 // owe notes that the reply leaves something open.

@@ -58,15 +58,17 @@ type group struct {
 	redirected bool
 }
 
-// groups finds each recipient its route. Almost always there is one for all.
-func (s *setup) groups(m *translate.Message, recipients []string) []group {
-	var groups []group
-	for _, recipient := range recipients {
+// groups finds each recipient its route, and appends to an empty slice. Almost
+// always there is one for all.
+func (s *setup) groups(groups []group, m *translate.Message) []group {
+	recipients := m.Envelope.Recipients
+	for i, recipient := range recipients {
 		g := group{route: s.routeFor(m, recipient), redirected: s.guard.redirects(recipient)}
 		at := slices.IndexFunc(groups, func(known group) bool { return known.route == g.route && known.redirected == g.redirected })
 		if at < 0 {
-			at = len(groups)
+			g.recipients = recipients[i : i+1 : i+1] // a second one is appended to a copy
 			groups = append(groups, g)
+			continue
 		}
 		groups[at].recipients = append(groups[at].recipients, recipient)
 	}

@@ -24,35 +24,38 @@ type sends struct {
 	mu      sync.Mutex // guards closed, and that running only grows before it is set
 	closed  bool
 	running sync.WaitGroup
-	next    chan func(context.Context) // to a goroutine that waits; closed by close
+	next    chan errand // to a goroutine that waits; closed by close
 }
 
+// errand is what such a goroutine does, under a context that ends only with close.
+type errand interface{ run(ctx context.Context) }
+
 func newSends() *sends {
-	s := &sends{next: make(chan func(context.Context))}
+	s := &sends{next: make(chan errand)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background()) //nolint:forbidigo // it outlives every caller
 	return s
 }
 
-// start runs send in a goroutine, under a context that ends only with close. It
-// reports false, and does nothing, once close was called.
-func (s *sends) start(send func(context.Context)) bool {
+// start runs an errand in a goroutine. It reports false, and does nothing, once
+// close was called.
+func (s *sends) start(e errand) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	select {
-	case s.next <- send:
+	case s.next <- e:
 	default:
 		s.running.Go(s.run)
-		s.next <- send
+		s.next <- e
 	}
 	return true
 }
 
 func (s *sends) run() {
-	for send := range s.next {
-		send(s.ctx)
+	for e := range s.next {
+		e.run(s.ctx)
 	}
 }
 

@@ -25,12 +25,11 @@ type setup struct {
 	candidates []*candidate
 	routes     []*route
 	guard      guard
-	temporary  map[providers.Category]bool
 }
 
 // newSetup keeps what is known of the providers that stay.
 func (p *Pipeline) newSetup(s Settings, old *setup) *setup {
-	next := &setup{Settings: s, guard: guard{s.Guard}, temporary: make(map[providers.Category]bool)}
+	next := &setup{Settings: s, guard: guard{s.Guard}}
 	for _, a := range s.Accounts {
 		c := &candidate{Provider: a.Provider, config: a.Config}
 		if known, found := old.find(a.Name()); found {
@@ -48,9 +47,6 @@ func (p *Pipeline) newSetup(s Settings, old *setup) *setup {
 		next.candidates[i].meters = p.metrics.meters(name, names)
 	}
 	next.routes = newRoutes(s.Routes, s.Config.Strategy, next.candidates)
-	for _, name := range s.Config.TemporaryCategories {
-		next.temporary[providers.Category(name)] = true
-	}
 	return next
 }
 
@@ -96,14 +92,4 @@ func (s *setup) told(outcome providers.Outcome) {
 			c.meters.told(result.State)
 		}
 	}
-}
-
-// soften marks what is answered 4xx although its class is permanent.
-func (s *setup) soften(err *providers.Error) *providers.Error {
-	if err == nil || !s.temporary[err.Category] {
-		return err
-	}
-	soft := *err
-	soft.Temporary = true
-	return &soft
 }

@@ -7,50 +7,51 @@ import (
 	"time"
 )
 
-// order gives the candidates of a route in the order in which its strategy tries
-// them; the slice is its own. Ties keep the order of the configuration.
-func (r *route) order(now time.Time) []*candidate {
-	ordered := slices.Clone(r.candidates)
-	if len(ordered) < 2 {
-		return ordered
+// order puts verdicts, which stand as in the configuration, in the order in which
+// the strategy of the route tries their providers. Ties stay as they are.
+func (r *route) order(verdicts []Verdict, now time.Time) {
+	if len(verdicts) < 2 {
+		return
 	}
 	switch r.strategy {
 	case strategyPriority:
-		slices.SortStableFunc(ordered, func(a, b *candidate) int { return cmp.Compare(a.config.Priority, b.config.Priority) })
+		slices.SortStableFunc(verdicts, func(a, b Verdict) int {
+			return cmp.Compare(a.candidate.config.Priority, b.candidate.config.Priority)
+		})
 	case strategyCost:
-		sortByCost(ordered, now)
+		sortByCost(verdicts, now)
 	case strategyWeighted:
-		r.wheel.turn(ordered)
+		r.wheel.turn(verdicts)
 	default:
-		sortByScore(ordered, now)
+		sortByScore(verdicts, now)
 	}
-	return ordered
 }
 
 // sortByScore puts the highest first. Where none is above 0 the first whose
 // breaker is closed leads, else the first.
-func sortByScore(ordered []*candidate, now time.Time) {
-	scores := make(map[string]float64, len(ordered))
+func sortByScore(verdicts []Verdict, now time.Time) {
 	best := 0.0
-	for _, c := range ordered {
-		scores[c.Name()] = c.health.score(now)
-		best = max(best, scores[c.Name()])
+	for i := range verdicts {
+		v := &verdicts[i]
+		v.score = v.candidate.health.score(now)
+		best = max(best, v.score)
 	}
-	if best > 0 {
-		slices.SortStableFunc(ordered, func(a, b *candidate) int { return cmp.Compare(scores[b.Name()], scores[a.Name()]) })
-		return
-	}
-	slices.SortStableFunc(ordered, func(a, b *candidate) int { return compareBool(b.health.isClosed(), a.health.isClosed()) })
+	slices.SortStableFunc(verdicts, func(a, b Verdict) int {
+		if best > 0 {
+			return cmp.Compare(b.score, a.score)
+		}
+		return compareBool(b.candidate.health.isClosed(), a.candidate.health.isClosed())
+	})
 }
 
 // sortByCost puts the cheapest first of those that are healthy and inside their
 // quota; the others follow.
-func sortByCost(ordered []*candidate, now time.Time) {
-	slices.SortStableFunc(ordered, func(a, b *candidate) int {
-		if byState := compareBool(b.health.isFit(now), a.health.isFit(now)); byState != 0 {
+func sortByCost(verdicts []Verdict, now time.Time) {
+	slices.SortStableFunc(verdicts, func(a, b Verdict) int {
+		if byState := compareBool(b.candidate.health.isFit(now), a.candidate.health.isFit(now)); byState != 0 {
 			return byState
 		}
-		return cmp.Compare(a.config.CostPerThousand, b.config.CostPerThousand)
+		return cmp.Compare(a.candidate.config.CostPerThousand, b.candidate.config.CostPerThousand)
 	})
 }
 
@@ -73,17 +74,17 @@ type wheel struct {
 
 // turn puts the leader of this turn first, and the others behind it by what they
 // are owed.
-func (w *wheel) turn(ordered []*candidate) {
+func (w *wheel) turn(verdicts []Verdict) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.current == nil {
 		w.current = make(map[string]int)
 	}
 	total := 0
-	for _, c := range ordered {
-		w.current[c.Name()] += c.config.Weight
-		total += c.config.Weight
+	for _, v := range verdicts {
+		w.current[v.Provider] += v.candidate.config.Weight
+		total += v.candidate.config.Weight
 	}
-	slices.SortStableFunc(ordered, func(a, b *candidate) int { return cmp.Compare(w.current[b.Name()], w.current[a.Name()]) })
-	w.current[ordered[0].Name()] -= total
+	slices.SortStableFunc(verdicts, func(a, b Verdict) int { return cmp.Compare(w.current[b.Provider], w.current[a.Provider]) })
+	w.current[verdicts[0].Provider] -= total
 }

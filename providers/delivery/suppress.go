@@ -84,8 +84,9 @@ func (t *transaction) withhold(ctx context.Context, groups []group) ([]group, *p
 			continue
 		}
 		t.ledger.preset(outcome)
-		gone := recipientsOf(outcome)
-		groups[i].recipients = slices.DeleteFunc(groups[i].recipients, func(r string) bool { return slices.Contains(gone, r) })
+		groups[i].recipients = slices.DeleteFunc(slices.Clone(groups[i].recipients), func(recipient string) bool { // it may be the envelope's own
+			return slices.ContainsFunc(outcome, func(r providers.Result) bool { return r.Recipient == recipient })
+		})
 	}
 	return slices.DeleteFunc(groups, func(g group) bool { return len(g.recipients) == 0 }), nil
 }

@@ -107,19 +107,6 @@ func TestRecipientWhoIsSuppressed(t *testing.T) {
 	}
 }
 
-// As for any category, the refusal may be called temporary.
-func TestSuppressedForNow(t *testing.T) {
-	held := heldFor{"a@example.com": {""}, "b@example.com": {""}}
-	p, _ := pipeline(t, func(s *delivery.Settings) { s.Config.TemporaryCategories = []string{"suppressed"} }, suppressing(held), forbidden(t, "first"))
-	if err := p.Recipient(t.Context(), translate.Envelope{}, "a@example.com"); err == nil || !err.Temporary {
-		t.Errorf("at RCPT: %+v", err)
-	}
-	if outcome := p.Deliver(t.Context(), mail(t)); !outcome[0].Err.Temporary || outcome[0].Err.Category != providers.Suppressed {
-		t.Errorf("after the data: %+v", outcome[0].Err)
-	}
-	closePipeline(t, p)
-}
-
 // Once the mail is known: what becomes of each recipient, and who is sent to.
 func TestDeliverToWhoIsSuppressed(t *testing.T) {
 	takenBy := func(provider string) result { return result{"b@example.com", providers.Accepted, provider, ""} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,8 +23,13 @@ type transaction struct {
 	start    time.Time
 	until    time.Time // when the reply must be given, and no attempt may begin any more
 	record   Record    // what was known before anybody was asked
-	ledger   *ledger
+	ledger   ledger
+	legs     []leg
 	flies    bool // it is on record as in flight
+
+	// The usual numbers need no memory of their own.
+	oneGroup [1]group
+	oneLeg   [1]leg
 }
 
 func (p *Pipeline) begin(m *translate.Message) *transaction {
@@ -34,15 +38,10 @@ func (p *Pipeline) begin(m *translate.Message) *transaction {
 		start = p.now()
 	}
 	s := p.setup.Load()
-	return &transaction{
-		pipeline: p,
-		setup:    s,
-		message:  m,
-		start:    start,
-		until:    start.Add(s.Budget),
-		record:   newRecord(m, start),
-		ledger:   newLedger(m.Envelope.Recipients),
-	}
+	t := &transaction{pipeline: p, setup: s, message: m, start: start, until: start.Add(s.Budget)}
+	t.record.fill(m, start)
+	t.ledger.open(m.Envelope.Recipients)
+	return t
 }
 
 // refuse ends the transaction: no provider was asked.
@@ -59,69 +58,73 @@ func (t *transaction) drop(ctx context.Context) providers.Outcome {
 	return t.conclude(ctx)
 }
 
-// legs gives each group of recipients the providers that carry its message. Those
+// plan gives each group of recipients the providers that carry its message. Those
 // for whom there are none are refused.
-func (t *transaction) legs(groups []group) []*leg {
-	var legs []*leg
+func (t *transaction) plan(groups []group) {
+	t.legs = t.oneLeg[:0]
 	for _, g := range groups {
 		carriers, refusal := carriers(g.route.verdicts(t.message, t.start))
 		if refusal != nil {
 			t.ledger.refuse(g.recipients, refusal)
 			continue
 		}
-		legs = append(legs, &leg{transaction: t, group: g, carriers: carriers, pending: g.recipients})
+		t.legs = append(t.legs, leg{transaction: t, group: g, carriers: carriers, pending: g.recipients})
 	}
-	return legs
 }
 
 // send takes all legs and waits for them as long as ctx and the budget last. The
 // requests go on after that; their late answers find the ledger closed and the
 // silence on record.
-func (t *transaction) send(ctx context.Context, legs []*leg) providers.Outcome {
+func (t *transaction) send(ctx context.Context) providers.Outcome {
 	if refusal := t.mayBegin(ctx); refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	legs, refusal := t.remember(ctx, legs)
-	switch {
+	switch refusal := t.remember(ctx); {
 	case refusal != nil:
 		return t.refuse(ctx, refusal)
-	case len(legs) == 0: // a repeat, of which all is known
+	case len(t.legs) == 0: // a repeat, of which all is known
 		defer t.release(ctx)
 		return t.conclude(ctx)
 	}
 	t.pipeline.recorder.Record(t.record)
-	if elapsed := t.pipeline.now().Add(t.setup.Config.MaxElapsed.Std()); elapsed.Before(t.until) {
+	now := t.pipeline.now()
+	if elapsed := now.Add(t.setup.Config.MaxElapsed.Std()); elapsed.Before(t.until) {
 		t.until = elapsed
 	}
-	done := make(chan struct{})
-	started := t.pipeline.sends.start(func(ctx context.Context) {
-		defer t.release(ctx)
-		defer close(done)
-		t.run(ctx, legs)
-	})
-	if !started {
+	if !t.pipeline.sends.start(t) {
 		return t.refuse(ctx, unsent("the bridge is shutting down", errClosing))
 	}
-	over := time.NewTimer(t.start.Add(t.setup.Budget).Sub(t.pipeline.now()))
-	defer over.Stop()
+	budget := time.AfterFunc(t.start.Add(t.setup.Budget).Sub(now), t.expire)
+	defer budget.Stop()
 	select {
-	case <-done:
-	case <-over.C:
-		t.ledger.close(t.silence(errBudget), t.pipeline.now())
+	case <-t.ledger.closing:
 	case <-ctx.Done():
 		t.ledger.close(t.silence(context.Cause(ctx)), t.pipeline.now())
 	}
 	return t.conclude(ctx)
 }
 
-// run takes the legs side by side: none waits for a provider of another.
-func (t *transaction) run(ctx context.Context, legs []*leg) {
-	var others sync.WaitGroup
-	for _, l := range legs[1:] {
-		others.Go(func() { l.run(ctx) })
+// expire ends the wait: the budget is used up.
+func (t *transaction) expire() { t.ledger.close(t.silence(errBudget), t.pipeline.now()) }
+
+// run is what a goroutine of the pipeline does: it takes the legs to their end.
+func (t *transaction) run(ctx context.Context) {
+	defer t.release(ctx)
+	if len(t.legs) == 1 {
+		t.legs[0].run(ctx)
+	} else {
+		t.runAll(ctx)
 	}
-	legs[0].run(ctx)
-	others.Wait()
+	t.ledger.close(nil, time.Time{}) // nothing is under way
+}
+
+// runAll takes the legs side by side: none waits for a provider of another.
+func (t *transaction) runAll(ctx context.Context) {
+	var all sync.WaitGroup
+	for i := range t.legs {
+		all.Go(func() { t.legs[i].run(ctx) })
+	}
+	all.Wait()
 }
 
 // mayBegin: there is somebody to reply to, and time.
@@ -175,11 +178,7 @@ func (t *transaction) conclude(ctx context.Context) providers.Outcome {
 	t.setup.told(known.outcome)
 	t.pipeline.recorder.Record(t.record.with(known))
 	t.logDecision(ctx, known.outcome, took)
-	told := slices.Clone(known.outcome)
-	for i := range told {
-		told[i].Err = t.setup.soften(told[i].Err)
-	}
-	return told
+	return known.outcome
 }
 
 // release closes the message: nobody reads it any more.

@@ -40,6 +40,12 @@ type answer struct {
 // exchange makes one request and reads its answer. Without an answer the error
 // says why and the state whether the request may have been read.
 func (p *Provider) exchange(ctx context.Context, r providers.Request) (answer, providers.State, *providers.Error) {
+	return p.exchangeWithin(ctx, r, maxAnswer, maxAnswerTime)
+}
+
+// exchangeWithin reads no more of the body than so many octets, and no longer than
+// so long.
+func (p *Provider) exchangeWithin(ctx context.Context, r providers.Request, octets int64, patience time.Duration) (answer, providers.State, *providers.Error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.Timeout.Std(), errTimeout)
 	defer cancel()
 	sent := newHandover(r.Body)
@@ -58,9 +64,9 @@ func (p *Provider) exchange(ctx context.Context, r providers.Request) (answer, p
 			&providers.Error{Category: providers.NetworkError, Message: "answered before the whole mail was sent"}
 	}
 	if response.Body != http.NoBody {
-		defer time.AfterFunc(maxAnswerTime, cancel).Stop()
+		defer time.AfterFunc(patience, cancel).Stop()
 	}
-	return answer{read(response), secrets}, providers.Refused, nil
+	return answer{read(response, octets), secrets}, providers.Refused, nil
 }
 
 // request authorises r and gives it its body.
@@ -253,21 +259,21 @@ func innermost(op *net.OpError) *net.OpError {
 	}
 }
 
-// read takes the answer in.
-func read(response *http.Response) providers.Response {
+// read takes the answer in, up to so many octets of its body.
+func read(response *http.Response, most int64) providers.Response {
 	out := providers.Response{Status: response.StatusCode, Header: response.Header}
 	if response.Body != http.NoBody {
-		out.Body, out.Truncated = readBody(response.Body)
+		out.Body, out.Truncated = readBody(response.Body, most)
 	}
 	out.Time = time.Now()
 	return out
 }
 
 // readBody reads up to the cap.
-func readBody(body io.Reader) (octets []byte, truncated bool) {
+func readBody(body io.Reader, most int64) (octets []byte, truncated bool) {
 	var content bytes.Buffer
-	_, err := content.ReadFrom(io.LimitReader(body, maxAnswer+1))
-	truncated = err != nil || content.Len() > maxAnswer
-	content.Truncate(min(content.Len(), maxAnswer))
+	_, err := content.ReadFrom(io.LimitReader(body, most+1))
+	truncated = err != nil || int64(content.Len()) > most
+	content.Truncate(min(content.Len(), int(most)))
 	return content.Bytes(), truncated
 }

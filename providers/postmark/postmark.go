@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/httpapi"
@@ -65,9 +66,6 @@ const forbiddenHeaders = `return-path x-pm-rcpt from reply-to sender received da
 	attachment to track-opens track-links postmark-template-alias message-stream mime-version
 	content-transfer-encoding dkim-signature`
 
-// defaultStream is Postmark's own name of the stream of mails that name none.
-const defaultStream = "outbound"
-
 // Config is one Postmark server.
 type Config struct {
 	httpapi.Config `toml:",squash"`
@@ -97,6 +95,7 @@ func (c Config) Validate(report func(key, problem string)) {
 	if c.MessageStream != "" && !isStream(c.MessageStream) {
 		report("message_stream", `must be the ID of a stream: a letter first, at most 30 characters, no blanks, such as "broadcast"; leave it empty for "outbound"`)
 	}
+	events.ValidateBasicAuth(c.WebhookUsername, c.WebhookPassword.Reveal(), report)
 }
 
 // isStream reports whether s has the form of a stream's ID (manual, "Message

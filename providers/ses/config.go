@@ -1,6 +1,7 @@
 package ses
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -31,8 +32,10 @@ type Config struct {
 // DefaultConfig names the provider by its type.
 func DefaultConfig() Config { return Config{Config: httpapi.DefaultConfig(providerType)} }
 
-// regionForm: eu-west-1, us-gov-west-1, eusc-de-east-1.
-var regionForm = regexp.MustCompile(`^[a-z]{2,10}(-[a-z]{2,20}){1,3}-[0-9]{1,2}$`)
+// regionPattern: eu-west-1, us-gov-west-1, eusc-de-east-1.
+const regionPattern = `[a-z]{2,10}(?:-[a-z]{2,20}){1,3}-[0-9]{1,2}`
+
+var regionForm = regexp.MustCompile(`^` + regionPattern + `$`)
 
 // Validate reports every problem: the key, and what would be right.
 func (c Config) Validate(report func(key, problem string)) {
@@ -46,6 +49,21 @@ func (c Config) Validate(report func(key, problem string)) {
 	c.validateKeys(report)
 	if c.ConfigurationSet != "" && !isName(c.ConfigurationSet) {
 		report("configuration_set", "must be the name of a configuration set: 1 to 64 letters, digits, _ and -")
+	}
+	for i, arn := range c.SNSTopicARNs {
+		validateTopic(arn, func(problem string) { report(fmt.Sprintf("sns_topic_arns[%d]", i), problem) })
+	}
+}
+
+func validateTopic(arn string, report func(problem string)) {
+	switch {
+	case topicForm.MatchString(arn):
+	case strings.HasSuffix(arn, ".fifo"):
+		report(fmt.Sprintf("%q is a FIFO topic, which delivers to no web server; give a standard one", arn))
+	case subscriptionForm.MatchString(arn):
+		report(fmt.Sprintf("%q is a subscription; give the topic alone, without what stands behind its name", arn))
+	default:
+		report(fmt.Sprintf(`%q is no topic of SNS; write its ARN, such as "arn:aws:sns:eu-west-1:123456789012:mail"`, arn))
 	}
 }
 

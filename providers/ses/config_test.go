@@ -35,6 +35,20 @@ func TestConfigValidate(t *testing.T) {
 		{"set", func(c *ses.Config) { c.ConfigurationSet = "main_1-A" }, nil},
 		{"no name", func(c *ses.Config) { c.ConfigurationSet = "my set" }, []string{"configuration_set"}},
 		{"long name", func(c *ses.Config) { c.ConfigurationSet = strings.Repeat("a", 65) }, []string{"configuration_set"}},
+		{"topics", func(c *ses.Config) {
+			c.SNSTopicARNs = []string{
+				"arn:aws:sns:eu-west-1:111122223333:Mail_1-x", "arn:aws-cn:sns:cn-north-1:111122223333:m", "arn:aws-us-gov:sns:us-gov-west-1:111122223333:m",
+				"arn:aws-eusc:sns:eusc-de-east-1:111122223333:m",
+			}
+		}, nil},
+		{"no topics", func(c *ses.Config) {
+			c.SNSTopicARNs = []string{
+				"", "arn:aws:sns:eu-west-1:111122223333:m", "arn:aws:sns:eu-west-1:111122223333:m.fifo", "arn:aws:sns:eu-west-1:111122223333:m\n",
+				"arn:aws:sns:evil.test/eu-west-1:111122223333:m", "arn:aws:sns:eu-west-1:1111:m", "arn:aws:sns:eu-west-1:111122223333:*",
+			}
+		}, []string{
+			"sns_topic_arns[0]", "sns_topic_arns[2]", "sns_topic_arns[3]", "sns_topic_arns[4]", "sns_topic_arns[5]", "sns_topic_arns[6]",
+		}},
 		{"timeout", func(c *ses.Config) { c.Timeout = 0 }, []string{"timeout"}},
 	} {
 		configuration := newConfig()
@@ -58,7 +72,7 @@ func TestConfigValidate(t *testing.T) {
 // A Secret decodes from "env:…" and "file:…"; the keys are those of the contract.
 func TestConfigKeys(t *testing.T) {
 	document, err := config.Read("config.toml", []byte("name = \"mail\"\nregion = \"eu-west-1\"\naccess_key_id = \"env:ID\"\n"+
-		"secret_access_key = \"env:SECRET\"\nsession_token = \"literal\"\nconfiguration_set = \"main\"\nbase_url = \"http://127.0.0.1\"\ntimeout = \"5s\"\n"),
+		"secret_access_key = \"env:SECRET\"\nsession_token = \"literal\"\nconfiguration_set = \"main\"\nsns_topic_arns = [\"a\", \"b\"]\nbase_url = \"http://127.0.0.1\"\ntimeout = \"5s\"\n"),
 		config.Options{Env: func(name string) (string, bool) { return "of " + name, true }})
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +83,8 @@ func TestConfigKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := []string{c.Name, c.Type, c.Region, c.AccessKeyID.Reveal(), c.SecretAccessKey.Reveal(), c.SessionToken.Reveal(), c.ConfigurationSet}
-	if want := []string{"mail", "ses", "eu-west-1", "of ID", "of SECRET", "literal", "main"}; !slices.Equal(got, want) {
+	got = append(got, c.SNSTopicARNs...)
+	if want := []string{"mail", "ses", "eu-west-1", "of ID", "of SECRET", "literal", "main", "a", "b"}; !slices.Equal(got, want) {
 		t.Errorf("the configuration is %q, want %q", got, want)
 	}
 }

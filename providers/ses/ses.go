@@ -7,6 +7,8 @@
 // are signed with SigV4 over the exact body, which is read twice for it: once to
 // be hashed, once to be sent.
 //
+// What became of the mail comes through Amazon SNS, to a [Webhook].
+//
 // Facts cite the developer guide at https://docs.aws.amazon.com/ses/latest/dg/
 // ("guide") and the API reference at
 // https://docs.aws.amazon.com/ses/latest/APIReference-V2/ ("reference").

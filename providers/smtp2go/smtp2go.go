@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/config"
 	"smtpbridge/providers"
 	"smtpbridge/providers/httpapi"
@@ -86,6 +87,7 @@ func (c Config) Validate(report func(key, problem string)) {
 	case !strings.HasPrefix(key, keyPrefix) || key == keyPrefix:
 		report("api_key", `is no API key, which begins with "`+keyPrefix+`"; make one under "Sending > API Keys", the password of an SMTP user does not serve`)
 	}
+	events.ValidateBasicAuth(c.WebhookUsername, c.WebhookPassword.Reveal(), report)
 }
 
 // Adapter is the API as pure functions.

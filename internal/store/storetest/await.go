@@ -172,7 +172,7 @@ func sole(t *testing.T, b *bridge, flight func(id string) delivery.Flight) strin
 // Many messages at once do not disturb each other.
 func testMessagesAtOnce(t *testing.T, create func(t *testing.T) Database) {
 	t.Helper()
-	const workers, messages = 10, 50
+	const workers, messages = 10, manyMessages / 2
 	b := open(t, create)
 	var all sync.WaitGroup
 	for w := range workers {

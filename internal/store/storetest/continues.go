@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,35 @@ func testContinues(t *testing.T, create func(t *testing.T) Database) {
 		}
 	}
 	testTwins(t, create)
+	testAlike(t, create)
+}
+
+// A message is alike only if its own keys say so: not by an idempotency key, nor
+// by one that it took over. Who was not sent to again is told.
+func testAlike(t *testing.T, create func(t *testing.T) Database) {
+	t.Helper()
+	b := open(t, create)
+	b.begin(b.flight("1", delivery.Keys{Idempotency: "i", MessageID: "m1"}))
+	b.land("1", providers.Ambiguous)
+	again := func(keys delivery.Keys) *delivery.Past {
+		past, err := b.Begin(t.Context(), b.flight("x", keys))
+		if err != nil || past == nil {
+			t.Fatalf("Begin(%+v) = %v, %v, want a past", keys, past, err)
+		}
+		return past
+	}
+	for keys, want := range map[delivery.Keys]bool{
+		{MessageID: "m1"}: true, {Idempotency: "i", MessageID: "m1"}: true,
+		{Idempotency: "i", MessageID: "m2"}: false, {Idempotency: "i", Content: "c"}: false, {Idempotency: "i"}: false,
+	} {
+		if got := again(keys); got.Alike != want || got.Inherited != nil {
+			t.Errorf("%+v: %+v, want alike %t", keys, got, want)
+		}
+	}
+	b.begin(b.continuing("2", "1", delivery.Keys{Idempotency: "i", MessageID: "m2"}, answer(recipient, providers.Ambiguous)))
+	if got := again(delivery.Keys{MessageID: "m1"}); got.ID != "2" || got.Alike || !slices.Equal(got.Inherited, []string{recipient}) {
+		t.Errorf("the Message-ID of 1 finds %+v, want 2, not alike, with an inherited recipient", got)
+	}
 }
 
 // Two messages of one key are continued apart; what is not on record cannot be

@@ -171,7 +171,7 @@ func testRetention(t *testing.T, create func(t *testing.T) Database) {
 func testExpiry(t *testing.T, create func(t *testing.T) Database) {
 	t.Helper()
 	b := open(t, create)
-	const many = 300
+	const many = 3 * manyMessages
 	begin := func(round string) {
 		for i := range many {
 			id := fmt.Sprint(round, i)

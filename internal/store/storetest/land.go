@@ -58,9 +58,47 @@ func testPast(t *testing.T, create func(t *testing.T) Database) {
 	got = again()
 	// Of an error only category, Local and words are kept.
 	outcome[1].Err = &providers.Error{Category: providers.InvalidRecipient, Local: true, Message: outcome[1].Err.Message}
-	want := &delivery.Past{ID: "1", Time: f.Time, Outcome: outcome}
+	want := &delivery.Past{ID: "1", Time: f.Time, Deadline: f.Deadline, Outcome: outcome}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("landed (-want +got):\n%s", diff)
+	}
+}
+
+// An event says of one recipient that the provider has the message, or tells
+// nothing new; it never ends a flight.
+func testLearn(t *testing.T, create func(t *testing.T) Database) {
+	t.Helper()
+	b := open(t, create)
+	f := b.flight("1", delivery.Keys{Idempotency: "k"})
+	f.Recipients = []string{"A@bücher.example", "b@example.com"}
+	b.begin(f)
+	learn := func(recipient, id string) {
+		t.Helper()
+		result := providers.Result{Recipient: recipient, State: providers.Accepted, Provider: "p", ProviderID: id}
+		if err := b.Learn(t.Context(), "1", result); err != nil {
+			t.Fatal(err)
+		}
+	}
+	learn("a@xn--bcher-kva.example", "<1@p>")
+	learn("stranger@example.com", "<1@p>")
+	past, err := b.Begin(t.Context(), b.flight("2", f.Keys))
+	if err != nil || past == nil || !past.InFlight {
+		t.Fatalf("after an event in flight: %+v, %v, want it still in flight", past, err)
+	}
+	if err := b.Land(t.Context(), "1", providers.Fail(f.Recipients, providers.Ambiguous, &providers.Error{Category: providers.NetworkError})); err != nil {
+		t.Fatal(err)
+	}
+	learn("a@xn--bcher-kva.example", "<2@p>")
+	want := "1: A@bücher.example accepted, b@example.com ambiguous"
+	if past, err = b.Begin(t.Context(), b.flight("2", f.Keys)); err != nil || text(past) != want || past.Outcome[0].ProviderID != "<1@p>" {
+		t.Errorf("after it has landed: %s by %v, %v, want %s by <1@p>", text(past), past.Outcome, err, want)
+	}
+	learn("b@example.com", "<1@p>")
+	if past, err = b.Begin(t.Context(), b.flight("2", f.Keys)); err != nil || past.Outcome.Accepted() != 2 {
+		t.Errorf("after the second event: %s, %v, want both accepted", text(past), err)
+	}
+	if err := b.Learn(t.Context(), "unheard of", providers.Result{Recipient: "b@example.com", State: providers.Accepted}); err == nil {
+		t.Error("an event of a message that nobody knows gives no error")
 	}
 }
 

@@ -63,6 +63,7 @@ func Run(t *testing.T, create func(t *testing.T) Database) {
 		{"ContinuesTakesOver", testTakesOver},
 		{"Land", testLand},
 		{"LandOnce", testLandOnce},
+		{"Learn", testLearn},
 		{"Await", testAwait},
 		{"AwaitDeadline", testAwaitDeadline},
 		{"Ended", testEnded},

@@ -12,6 +12,7 @@ import (
 	"net/mail"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -24,8 +25,10 @@ const (
 
 // Mail is a request that was taken.
 type Mail struct {
-	// ID is what the fake gave, without brackets.
+	// ID is the Message-ID, without brackets: the mail's own, else what the fake gave.
 	ID string
+	// Time is when it was taken.
+	Time time.Time
 	// MIME: it came by messages.mime.
 	MIME bool
 	// Fields are the values by name, in order.
@@ -48,6 +51,17 @@ type File struct {
 type Copy struct {
 	// Recipients get this copy, Shown is whom they see in To and Cc.
 	Recipients, Shown []string
+}
+
+// messageID is the mail's own, without brackets.
+func (m *Mail) messageID() string {
+	id := m.Header.Get("Message-Id")
+	for name, values := range m.Fields {
+		if strings.EqualFold(name, "h:Message-Id") {
+			id = values[0]
+		}
+	}
+	return strings.Trim(id, "<>")
 }
 
 // Recipients are all who are mailed, each once: Mailgun drops what it takes for a

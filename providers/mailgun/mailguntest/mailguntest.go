@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 )
 
 // maxRequest is the limit of a request: 52.4 MiB.
@@ -49,6 +50,11 @@ type Account struct {
 	SendingKey bool
 	// State is that of the domain; empty means active.
 	State string
+	// PageSize is how many entries of a suppression list a page has at most; 0 for
+	// as many as are asked for.
+	PageSize int
+	// Next changes the URL of the next page; nil leaves it.
+	Next func(url string) string
 	// Fault chooses what happens to the n-th request, counted from 0; nil means
 	// that nothing goes wrong.
 	Fault func(n int) Fault
@@ -61,6 +67,7 @@ type Fake struct {
 	mu       sync.Mutex // guards what follows
 	requests int
 	taken    []Mail
+	lists    map[string][]map[string]any
 }
 
 // New makes a fake.
@@ -92,7 +99,8 @@ func (f *Fake) Count() map[string]int {
 	return count
 }
 
-// ServeHTTP answers what sends and GET /v4/domains/{domain}.
+// ServeHTTP answers what sends, and GET of the domain, its events and its
+// suppression lists.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	n := f.requests
@@ -131,9 +139,9 @@ func (f *Fake) answer(w http.ResponseWriter, r *http.Request, n int, fault Fault
 		discard(r.Body)
 		w.WriteHeader(http.StatusUnauthorized)
 		w.Write([]byte("Forbidden"))
-	case reading && r.URL.EscapedPath() == "/v4/domains/"+f.account.Domain:
-		f.describe(w)
-	case reading && strings.HasPrefix(r.URL.Path, "/v4/domains/"), isSend(r.URL.Path) && !send && !sendMIME:
+	case reading:
+		f.read(w, r)
+	case isSend(r.URL.Path) && !send && !sendMIME:
 		discard(r.Body)
 		say(w, http.StatusNotFound, "Domain not found: "+strings.Split(r.URL.Path+"///", "/")[2])
 	case !send && !sendMIME || r.Method != http.MethodPost:
@@ -187,7 +195,10 @@ func (f *Fake) receive(w http.ResponseWriter, r *http.Request, n int, fault Faul
 
 // take keeps the mail and answers, or does not.
 func (f *Fake) take(w http.ResponseWriter, mail *Mail, n int, fault Fault) {
-	mail.ID = fmt.Sprintf("20260102030405.%016x@%s", n, f.account.Domain)
+	if mail.ID = mail.messageID(); mail.ID == "" {
+		mail.ID = fmt.Sprintf("20260102030405.%016x@%s", n, f.account.Domain)
+	}
+	mail.Time = time.Now()
 	f.mu.Lock()
 	f.taken = append(f.taken, *mail)
 	f.mu.Unlock()

@@ -54,6 +54,8 @@ type Fake struct {
 	taken    []Message
 	inactive map[string]bool
 	streams  []string
+	// suppressed are the entries of each stream's list.
+	suppressed map[string][]Suppression
 }
 
 // New makes a fake of a server with one token and the streams outbound and
@@ -99,7 +101,8 @@ func (f *Fake) Count() map[string]int {
 	return count
 }
 
-// ServeHTTP answers POST /email, POST /email/batch and GET /server.
+// ServeHTTP answers POST /email, POST /email/batch, GET /server, the search of
+// messages, the streams and their suppression lists.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	n := f.requests
@@ -140,6 +143,9 @@ func (f *Fake) answer(r *http.Request, n int) (body any, status int, refusal *co
 	if r.URL.Path == "/server" {
 		return map[string]any{"ID": 1, "Name": "fake", "ApiTokens": []string{f.token}, "SmtpApiActivated": true, "DeliveryType": "Live"}, 0, nil
 	}
+	if body, refusal, ok := f.list(r.URL.Path, r.URL.Query()); ok {
+		return body, http.StatusUnprocessableEntity, refusal
+	}
 	limit := int64(maxMessage)
 	if r.URL.Path == "/email/batch" {
 		limit = maxBatch
@@ -170,11 +176,11 @@ func (f *Fake) answer(r *http.Request, n int) (body any, status int, refusal *co
 func (f *Fake) admit(r *http.Request) (status int, refusal *complaint) {
 	route := r.Method + " " + r.URL.Path
 	switch {
-	case !slices.Contains([]string{"/server", "/email", "/email/batch"}, r.URL.Path):
+	case !isList(r) && !slices.Contains([]string{"/server", "/email", "/email/batch"}, r.URL.Path):
 		return http.StatusNotFound, &complaint{0, "not found"}
 	case r.Header.Get("X-Postmark-Server-Token") != f.token:
 		return http.StatusUnauthorized, &complaint{10, "Request does not contain a valid Server token."}
-	case !slices.Contains([]string{"GET /server", "POST /email", "POST /email/batch"}, route):
+	case !isList(r) && !slices.Contains([]string{"GET /server", "POST /email", "POST /email/batch"}, route):
 		return http.StatusMethodNotAllowed, &complaint{0, "method not allowed"}
 	case r.Header.Get("Accept") != "application/json",
 		r.Method == http.MethodPost && r.Header.Get("Content-Type") != "application/json":

@@ -46,6 +46,10 @@ type Fake struct {
 	mu       sync.Mutex // guards what follows
 	requests int
 	taken    []Mail
+	// Of the suppression lists, by path.
+	lists     map[string][]map[string]any
+	forbidden []string
+	stuck     bool
 }
 
 // New makes a fake that knows one API key. fault chooses what happens to the
@@ -80,7 +84,7 @@ func (f *Fake) Count() map[string]int {
 	return count
 }
 
-// ServeHTTP answers POST /v3/mail/send and GET /v3/scopes.
+// ServeHTTP answers POST /v3/mail/send, GET /v3/scopes and the suppression lists.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	n := f.requests
@@ -107,6 +111,8 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if mail, status, faults := f.receive(r); len(faults) > 0 {
 		discard(r.Body)
 		refuse(w, status, faults)
+	} else if isList(r) {
+		f.list(w, r)
 	} else {
 		f.take(w, mail, n, fault)
 	}
@@ -121,7 +127,7 @@ func (f *Fake) receive(r *http.Request) (*Mail, int, []fieldFault) {
 	switch {
 	case r.Header.Get("Authorization") != "Bearer "+f.key:
 		return say(http.StatusUnauthorized, "The provided authorization grant is invalid, expired, or revoked")
-	case route == "GET /v3/scopes":
+	case route == "GET /v3/scopes", isList(r):
 		return nil, 0, nil
 	case r.URL.Path != "/v3/mail/send":
 		return say(http.StatusNotFound, "not found")

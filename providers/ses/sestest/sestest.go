@@ -50,7 +50,7 @@ type Account struct {
 	SessionToken string
 	// ConfigurationSets that exist; nil for any.
 	ConfigurationSets []string
-	// MayNotRead: the keys lack ses:GetAccount.
+	// MayNotRead: the keys may send and nothing else.
 	MayNotRead bool
 	// Now is the clock of AWS; nil for the real one.
 	Now func() time.Time
@@ -64,6 +64,10 @@ type Fake struct {
 	mu       sync.Mutex // guards what follows
 	requests int
 	taken    []Mail
+	// Of the suppression list.
+	suppressed []Suppression
+	pageSize   int
+	stuck      bool
 }
 
 // New makes a fake of one account. fault chooses what happens to the n-th
@@ -117,7 +121,8 @@ func bad(format string, args ...any) *refusal {
 	return &refusal{http.StatusBadRequest, "BadRequestException", fmt.Sprintf(format, args...)}
 }
 
-// ServeHTTP answers POST /v2/email/outbound-emails and GET /v2/email/account.
+// ServeHTTP answers POST /v2/email/outbound-emails, GET /v2/email/account and GET
+// /v2/email/suppression/addresses.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	n := f.requests
@@ -143,6 +148,8 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method + " " + r.URL.Path {
 	case "GET /v2/email/account":
 		f.describe(w)
+	case "GET /v2/email/suppression/addresses":
+		f.list(w, r)
 	case "POST /v2/email/outbound-emails":
 		f.receive(w, r, body.Bytes(), n, fault)
 	default:

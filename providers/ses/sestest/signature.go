@@ -105,7 +105,7 @@ func (f *Fake) sign(r *http.Request, s signature, body []byte) string {
 		fields.WriteString(name + ":" + fieldValue(r, name) + "\n")
 	}
 	canonical := strings.Join([]string{
-		r.Method, canonicalPath(r.URL), r.URL.Query().Encode(), fields.String(), strings.Join(s.signed, ";"), digest(body),
+		r.Method, canonicalPath(r.URL), strings.ReplaceAll(r.URL.Query().Encode(), "+", "%20"), fields.String(), strings.Join(s.signed, ";"), digest(body),
 	}, "\n")
 	scope := strings.Join([]string{s.date, s.region, s.service, "aws4_request"}, "/")
 	text := strings.Join([]string{algorithm, r.Header.Get("X-Amz-Date"), scope, digest([]byte(canonical))}, "\n")

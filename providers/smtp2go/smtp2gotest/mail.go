@@ -17,6 +17,8 @@ import (
 type Mail struct {
 	// ID is the email_id or schedule_id that the fake gave.
 	ID string `json:"-"`
+	// Time is when it was taken.
+	Time time.Time `json:"-"`
 	// Raw is the mail that came to /email/mime; nil for one of /email/send.
 	Raw []byte `json:"-"`
 

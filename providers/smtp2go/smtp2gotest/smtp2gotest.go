@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // The endpoints that the fake has.
@@ -56,6 +57,9 @@ type Fake struct {
 	requests    int
 	taken       []Mail
 	permissions []string
+	suppressed  []Suppression
+	pageSize    int
+	stuck       bool
 }
 
 // New makes a fake that knows one API key, which may send in both ways. fault
@@ -98,7 +102,7 @@ func (f *Fake) Count() map[string]int {
 	return count
 }
 
-// ServeHTTP answers the three endpoints.
+// ServeHTTP answers the endpoints.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	n := f.requests
@@ -142,6 +146,12 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, body []byte, how an
 			return
 		}
 	}
+	if data, faulty, ok := f.read(r.URL.Path, body); wrong == nil && ok {
+		if status, wrong = http.StatusBadRequest, faulty; wrong == nil {
+			answer(w, data)
+			return
+		}
+	}
 	if wrong != nil {
 		refuse(w, status, *wrong)
 		return
@@ -168,7 +178,7 @@ func (f *Fake) admit(r *http.Request) (int, *complaint) {
 	switch {
 	case r.Header.Get("X-Smtp2go-Api-Key") != f.key:
 		return http.StatusUnauthorized, &complaint{text: "No valid API key was provided"}
-	case r.URL.Path != SendPath && r.URL.Path != MIMEPath && r.URL.Path != PermissionsPath, r.URL.RawQuery != "":
+	case r.URL.Path != SendPath && r.URL.Path != MIMEPath && r.URL.Path != PermissionsPath && !isRead(r), r.URL.RawQuery != "":
 		return http.StatusNotFound, &complaint{text: "not found"}
 	case r.Method != http.MethodPost:
 		return http.StatusMethodNotAllowed, &complaint{text: "every call is POST"}
@@ -197,7 +207,7 @@ func readPermissions(body []byte) *complaint {
 
 // take keeps the mail and answers, or does not.
 func (f *Fake) take(w http.ResponseWriter, mail *Mail, how answering) {
-	mail.ID = fmt.Sprintf("1u0SwL-B9zBpi%06d-JAB2", how.n)
+	mail.ID, mail.Time = fmt.Sprintf("1u0SwL-B9zBpi%06d-JAB2", how.n), time.Now()
 	if how.fault == Unverified {
 		answer(w, map[string]any{"succeeded": 0, "failed": 1, "failures": []string{"unable to verify sender address " + mail.Sender}})
 		return

@@ -1,0 +1,6 @@
+//go:build !race
+
+package storetest
+
+// manyMessages is much more than a turn of tidying up deletes.
+const manyMessages = 100

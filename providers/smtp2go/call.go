@@ -1,0 +1,221 @@
+package smtp2go
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"smtpbridge/events"
+	"smtpbridge/providers"
+)
+
+// Most of what is kept of a text of an event, in octets.
+const (
+	maxURLLen  = 2 << 10
+	maxWordLen = 512
+)
+
+const (
+	// maxTold recipients of one mail: as many as to, cc and bcc take.
+	maxTold = 3 * maxRecipients
+	// maxPairs of a form.
+	maxPairs = 1000
+)
+
+// call is what one call says (manual, "Webhooks overview").
+type call struct {
+	// fields are the values of those that matter here, by their fieldName.
+	fields map[string][]string
+	// raw is all of it as JSON.
+	raw json.RawMessage
+	// whole tells it from all other calls, by raw.
+	whole string
+}
+
+// toldFields are those that matter. Headers that the webhook is to give back
+// stand beside the others, in what spelling is not documented; or in headers.
+var toldFields = append(strings.Fields(`event bounce time email-id rcpt recipients message context url click-url link
+	user-agent srchost message-id headers`), fieldName(bridgeHeader))
+
+// fieldName is the same for the spellings that occur: email_id, user-agent,
+// X-Bridge-Id, recipients[], recipients[0].
+func fieldName(name string) string {
+	name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), "[")
+	return strings.ReplaceAll(name, "_", "-")
+}
+
+// first is the first value that says something.
+func (c *call) first(name string) string {
+	for _, value := range c.fields[fieldName(name)] {
+		if value = strings.TrimSpace(value); value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+func (c *call) add(name, value string) {
+	if values := c.fields[name]; len(values) < maxTold {
+		c.fields[name] = append(values, value)
+	}
+}
+
+// readJSON takes JSON of any form: what is no object has no fields.
+func readJSON(body []byte) (*call, error) {
+	var raw bytes.Buffer
+	if err := json.Compact(&raw, bytes.ToValidUTF8(body, []byte("\uFFFD"))); err != nil {
+		return nil, fmt.Errorf("%w: the body is no JSON: %w", events.ErrMalformed, err)
+	}
+	c := &call{fields: make(map[string][]string), raw: raw.Bytes()}
+	c.readObject(c.raw, toldFields)
+	return c, nil
+}
+
+// readObject reads the wanted members of an object one after the other: there may
+// be any number.
+func (c *call) readObject(object []byte, wanted []string) {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
+		return
+	}
+	for decoder.More() {
+		key, err := decoder.Token()
+		name, isName := key.(string)
+		var value json.RawMessage
+		if err != nil || !isName || decoder.Decode(&value) != nil {
+			return
+		}
+		switch name = fieldName(name); {
+		case !slices.Contains(wanted, name):
+		case name == "headers":
+			c.readObject(value, []string{fieldName(bridgeHeader)})
+		default:
+			c.addAll(name, value)
+		}
+	}
+}
+
+// addAll adds a text, a number, or the elements of a list of them.
+func (c *call) addAll(name string, value json.RawMessage) {
+	for _, element := range readList(value, maxTold) {
+		var s string
+		switch {
+		case json.Unmarshal(element, &s) == nil:
+			c.add(name, s)
+		case element[0] != '{' && element[0] != '[':
+			c.add(name, string(element))
+		}
+	}
+}
+
+// readForm takes a form as browsers write it. A semicolon is a character like
+// others: user agents have some.
+func readForm(body []byte) (*call, error) {
+	if !bytes.Contains(body, []byte("=")) || bytes.ContainsFunc(body, func(r rune) bool { return r <= ' ' || strings.ContainsRune(`<>"`, r) }) {
+		return nil, fmt.Errorf("%w: the body is neither a form nor JSON", events.ErrMalformed)
+	}
+	if bytes.Count(body, []byte("&")) >= maxPairs {
+		return nil, fmt.Errorf("%w: the form has more than %d fields", events.ErrMalformed, maxPairs)
+	}
+	c, all := &call{fields: make(map[string][]string)}, make(map[string][]string)
+	for pair := range strings.SplitSeq(string(body), "&") {
+		name, value, err := readPair(pair)
+		if err != nil {
+			return nil, err
+		}
+		if name == "" && value == "" {
+			continue // nothing stood between two separators
+		}
+		all[name] = append(all[name], value)
+		if field := fieldName(name); slices.Contains(toldFields, field) {
+			c.add(field, value)
+		}
+	}
+	var err error
+	c.raw, err = json.Marshal(flat(all))
+	return c, err
+}
+
+func readPair(pair string) (name, value string, err error) {
+	name, value, _ = strings.Cut(pair, "=")
+	for _, part := range [...]*string{&name, &value} {
+		if *part, err = url.QueryUnescape(*part); err != nil {
+			return "", "", fmt.Errorf("%w: the form is cut or badly escaped", events.ErrMalformed)
+		}
+		*part = strings.ToValidUTF8(*part, "\uFFFD")
+	}
+	return name, value, nil
+}
+
+// flat has a text for each field, and a list for those that stand there several
+// times.
+func flat(form map[string][]string) map[string]any {
+	object := make(map[string]any, len(form))
+	for name, values := range form {
+		if object[name] = values; len(values) == 1 {
+			object[name] = values[0]
+		}
+	}
+	return object
+}
+
+// recipients are whom the call is about; one who is empty where it names nobody.
+// Only a mail that was just taken has several, in a form as one text perhaps.
+func (c *call) recipients() []string {
+	if one := c.first("rcpt"); one != "" {
+		return []string{one}
+	}
+	several := c.fields["recipients"]
+	if len(several) == 1 {
+		several = splitList(several[0])
+	}
+	var list []string
+	for _, recipient := range several[:min(len(several), maxTold)] {
+		if recipient = strings.TrimSpace(recipient); recipient != "" {
+			list = append(list, recipient)
+		}
+	}
+	if len(list) == 0 {
+		return []string{""}
+	}
+	return list
+}
+
+// splitList reads a list as JSON, or with commas, which may stand in quotes too.
+func splitList(list string) []string {
+	var several []string
+	if json.Unmarshal([]byte(list), &several) == nil {
+		return several
+	}
+	quoted := false
+	return strings.FieldsFunc(list, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ',' && !quoted
+	})
+}
+
+// timeLayouts are that of the manual, and others that have been seen. A fraction
+// of a second may follow in all; without a zone it is UTC.
+var timeLayouts = []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05"}
+
+// time is zero where there is none, or one that JSON cannot write (RFC 3339).
+func (c *call) time() time.Time {
+	for _, layout := range timeLayouts {
+		at, err := time.Parse(layout, c.first("time"))
+		if at = at.UTC(); err == nil && at.Year() >= 1970 && at.Year() <= 9999 {
+			return at
+		}
+	}
+	return time.Time{}
+}
+
+// clip is one line of at most so many octets, no rune of which is cut.
+func clip(s string, most int) string {
+	return strings.TrimSpace(providers.OneLine(strings.ToValidUTF8(s[:min(len(s), most)], "")))
+}
