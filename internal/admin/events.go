@@ -136,7 +136,7 @@ func unread(err error) *problem {
 
 // replay has events passed on again. Times are brought to where events can have
 // come: the store counts them in nanoseconds.
-func replay(history History, now func() time.Time) handler {
+func replay(history History, letters Letters, now func() time.Time) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := noParameters(r); err != nil {
 			return err
@@ -150,6 +150,9 @@ func replay(history History, now func() time.Time) handler {
 				Status: http.StatusBadRequest,
 				Detail: `give the time in which the events came, such as {"from":"2026-01-02T00:00:00Z","to":"2026-01-03T00:00:00Z"}`,
 			}
+		}
+		if !letters.Forwards() {
+			return &problem{Status: http.StatusConflict, Detail: "events are not passed on; set [events] forward_url first"}
 		}
 		from, to := body.From, body.To
 		if first := time.Unix(0, 0); from.Before(first) {
