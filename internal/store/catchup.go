@@ -3,28 +3,38 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 )
 
-// landedSince are the outcomes that may have come after a time.
-const landedSince = `SELECT id, received, outcome FROM messages WHERE landed = 1 AND deadline >= ? ORDER BY number`
+// landedSince are the outcomes that may have come after a time, each with the
+// message that it repeats.
+const landedSince = `WITH repeats AS MATERIALIZED
+		(SELECT continued_by AS number, MIN(id) AS earlier FROM messages WHERE continued_by IS NOT NULL GROUP BY continued_by)
+	SELECT id, COALESCE(earlier, ''), received, outcome FROM messages LEFT JOIN repeats USING (number)
+	WHERE landed = 1 AND deadline >= ? ORDER BY number`
+
+// catchUpMargin is more than lies between the end of a deadline and the record of
+// what came just before it.
+const catchUpMargin = time.Minute
 
 // catchUp takes over what became of messages just before an end without warning:
 // it is on record of the SMTP path, and no event of it may be lost.
-func (h *History) catchUp(ctx context.Context, deliveries *database) error {
+func (h *History) catchUp(ctx context.Context, deliveries *database) (err error) {
 	since, err := h.loggedUpTo(ctx)
 	if err != nil {
 		return err
 	}
-	rows, err := deliveries.QueryContext(ctx, landedSince, since)
+	now := h.now()
+	rows, err := deliveries.QueryContext(ctx, landedSince, since-int64(catchUpMargin))
 	if err != nil {
 		return fmt.Errorf("looking for outcomes: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	var batch []landed
 	for rows.Next() {
 		one, err := scanLanded(rows)
@@ -41,12 +51,19 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) error {
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("reading outcomes: %w", err)
 	}
-	return h.recover(ctx, batch)
+	if err := h.recover(ctx, batch); err != nil {
+		return err
+	}
+	return h.do(ctx, func(ctx context.Context, w *work) error { // not before all are in
+		_, err := w.exec(ctx, putProgress, loggedUpTo, now.UnixNano())
+		return err
+	})
 }
 
 // landed is what the SMTP path has on record of a message.
 type landed struct {
 	id       string
+	earlier  string // which it repeats, empty for none
 	received time.Time
 	results  []result
 }
@@ -56,7 +73,7 @@ func scanLanded(rows *sql.Rows) (l landed, err error) {
 		received int64
 		outcome  []byte
 	)
-	if err := rows.Scan(&l.id, &received, &outcome); err != nil {
+	if err := rows.Scan(&l.id, &l.earlier, &received, &outcome); err != nil {
 		return l, fmt.Errorf("reading an outcome: %w", err)
 	}
 	l.received = moment(received)
@@ -86,10 +103,10 @@ func (h *History) recover(ctx context.Context, batch []landed) error {
 				continue
 			}
 			if !found {
-				r = delivery.Record{ID: l.id, Time: l.received, Attempts: []delivery.Attempt{}}
+				r = delivery.Record{ID: l.id, Time: l.received, RepeatOf: l.earlier, Attempts: []delivery.Attempt{}}
 			}
 			r.Recipients = recipientsOf(l.results)
-			if err := h.log(ctx, w, []delivery.Record{r}); err != nil {
+			if err := h.logOne(ctx, w, &r, h.now()); err != nil {
 				return err
 			}
 		}
@@ -99,12 +116,7 @@ func (h *History) recover(ctx context.Context, batch []landed) error {
 
 // concluded: something is known of each.
 func concluded(recipients []delivery.Recipient) bool {
-	for _, to := range recipients {
-		if to.State == providers.Ambiguous {
-			return false
-		}
-	}
-	return len(recipients) > 0
+	return len(recipients) > 0 && !slices.ContainsFunc(recipients, unsettled)
 }
 
 func recipientsOf(results []result) []delivery.Recipient {

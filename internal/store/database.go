@@ -36,7 +36,8 @@ const (
 	// busyTimeout is how long a lock of another process is waited for.
 	busyTimeout = 5 * time.Second
 	// cacheKiB is small: only the newest pages, and the oldest, are touched.
-	cacheKiB = 512
+	cacheKiB       = 512
+	syncedCacheKiB = 4096
 	// memoryPages bounds a database in memory, to 8 MiB.
 	memoryPages = 2048
 )
@@ -70,6 +71,15 @@ func (d durability) logPages() int {
 		return syncedLogPages
 	}
 	return walLimitPages
+}
+
+// cacheKiB: a transaction of the history reaches into many places of its indexes,
+// and what does not fit is written more than once.
+func (d durability) cacheKiB() int {
+	if d == synced {
+		return syncedCacheKiB
+	}
+	return cacheKiB
 }
 
 // openSQLite opens a database with one connection, and makes the file where there
@@ -116,7 +126,7 @@ func (d *database) readers() (*sql.DB, error) {
 func (d *database) connect(ctx context.Context, name string, commits durability) (err error) {
 	d.DB, err = openConnection(name, string(commits),
 		"journal_mode(WAL)",
-		fmt.Sprintf("cache_size(-%d)", cacheKiB),
+		fmt.Sprintf("cache_size(-%d)", commits.cacheKiB()),
 		fmt.Sprintf("wal_autocheckpoint(%d)", commits.logPages()),
 	)
 	if err != nil {

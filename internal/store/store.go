@@ -54,7 +54,8 @@ var errLocked = errors.New("another bridge is using the directory; stop it, or g
 type Config struct {
 	// URL is empty for a file in the data directory, "sqlite:PATH", or "memory:".
 	URL string `toml:"url"`
-	// Retention is how long messages and events are kept. Suppressions stay.
+	// Retention is how long messages and events are kept. Suppressions stay. With 0,
+	// which is no valid configuration, all do.
 	Retention config.Duration `toml:"retention"`
 }
 
@@ -251,6 +252,7 @@ func (s *Store) Run(ctx context.Context) error {
 	if db := s.deliveries.db; !db.inMemory() {
 		beside.Go(func() { db.copyLog(copying, s.logger) })
 	}
+	s.history.ready()
 	beside.Go(func() { s.history.Run(copying) })
 	err := w.run(ctx)
 	done()
