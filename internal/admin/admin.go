@@ -49,6 +49,25 @@ type Check struct {
 	Run func(context.Context) error
 }
 
+// checkTime is how long a check may take: who asks has a reason before a probe's
+// patience ends.
+const checkTime = 2 * time.Second
+
+// within runs the check, and does not wait where it takes longer: what it waits for
+// may be the trouble itself.
+func (c Check) within(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- c.Run(ctx) }()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer within %s", patience)
+	}
+}
+
 // Options are what the pages show. All are needed; Now gives the time of /health.
 type Options struct {
 	Messages Messages
@@ -140,7 +159,7 @@ func ready(checks []Check, providers func(context.Context) []Provider) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		problems := []string{}
 		for _, check := range checks {
-			if err := check.Run(r.Context()); err != nil {
+			if err := check.within(r.Context(), checkTime); err != nil {
 				problems = append(problems, check.Name+": "+err.Error())
 			}
 		}

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -297,6 +300,57 @@ func TestSuppressionsAsCSV(t *testing.T) {
 	}
 	if page := send(t, other, http.MethodHead, "/api/v1/suppressions?format=csv", ""); page.status != http.StatusOK {
 		t.Errorf("HEAD: %d", page.status)
+	}
+}
+
+// unhurried is a page that notes until when it may be read and written.
+type unhurried struct {
+	*httptest.ResponseRecorder
+
+	read, write []time.Time
+}
+
+func (u *unhurried) SetReadDeadline(until time.Time) error {
+	u.read = append(u.read, until)
+	return nil
+}
+
+func (u *unhurried) SetWriteDeadline(until time.Time) error {
+	u.write = append(u.write, until)
+	return nil
+}
+
+// However long a list is, it is not cut off while it gets on.
+func TestLongListsTakeTheirTime(t *testing.T) {
+	h := newBridge(t).handler()
+	list := strings.Join(slices.Collect(addresses(2100)), "\n")
+	for _, tt := range []struct {
+		method, query, body string
+		parts               int
+	}{
+		{http.MethodPost, "", list, 3},
+		{http.MethodGet, "?format=csv", "", 5},
+	} {
+		synctest.Test(t, func(t *testing.T) { // whose clock stands
+			page := &unhurried{ResponseRecorder: httptest.NewRecorder()}
+			r := httptest.NewRequestWithContext(t.Context(), tt.method, "/api/v1/suppressions"+tt.query, strings.NewReader(tt.body))
+			r.Header.Set("Content-Type", "text/csv")
+			h.ServeHTTP(page, r)
+			want := slices.Repeat([]time.Time{time.Now().Add(30 * time.Second)}, tt.parts)
+			if page.Code != http.StatusOK || !slices.Equal(page.read, want) || !slices.Equal(page.write, want) {
+				t.Errorf("%s: %d, read until %v, written until %v, want %v", tt.method, page.Code, page.read, page.write, want)
+			}
+		})
+	}
+}
+
+func addresses(n int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range n {
+			if !yield(fmt.Sprintf("u%d@example.com", i)) {
+				return
+			}
+		}
 	}
 }
 

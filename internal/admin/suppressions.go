@@ -59,6 +59,7 @@ func exportSuppressions(w http.ResponseWriter, r *http.Request, history History,
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
 	out := events.NewCSVWriter(w)
 	for {
+		prolong(w)
 		for _, s := range page.Suppressions {
 			out.Write(s)
 		}
@@ -78,7 +79,18 @@ const (
 	maxImport = 64 << 20
 	// importBatch is how many suppressions are handed on at once.
 	importBatch = 1000
+	// partTime is what one part of a long list may take, as long as the server gives
+	// a whole request.
+	partTime = 30 * time.Second
 )
+
+// prolong gives the next part of a long list its time: how long the whole takes is
+// a matter of its length.
+func prolong(w http.ResponseWriter) {
+	control, until := http.NewResponseController(w), time.Now().Add(partTime)
+	_ = control.SetReadDeadline(until) // where there are none, none ends it
+	_ = control.SetWriteDeadline(until)
+}
 
 // importSuppressions takes CSV, and says how many were new.
 func importSuppressions(history History) handler {
@@ -90,7 +102,7 @@ func importSuppressions(history History) handler {
 			return &problem{Status: http.StatusUnsupportedMediaType, Detail: "the list must be text/csv, in the form of the export"}
 		}
 		body := &upload{in: http.MaxBytesReader(w, r.Body, maxImport)}
-		added, err := importCSV(r.Context(), history, body)
+		added, err := importCSV(r.Context(), history, body, func() { prolong(w) })
 		var refusal *problem
 		switch {
 		case err == nil:
@@ -122,11 +134,12 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err //nolint:wrapcheck // it is the body's own
 }
 
-// importCSV adds what stands before an error, too.
-func importCSV(ctx context.Context, history History, body io.Reader) (added int, err error) {
+// importCSV adds what stands before an error, too. It calls gotOn for each part.
+func importCSV(ctx context.Context, history History, body io.Reader, gotOn func()) (added int, err error) {
 	batch := make([]events.Suppression, 0, importBatch)
 	hand := func() error {
 		n, err := history.Suppress(ctx, batch...)
+		gotOn()
 		added += n
 		batch = batch[:0]
 		return err //nolint:wrapcheck // the handler does
