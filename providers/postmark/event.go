@@ -30,6 +30,9 @@ func readEvent(raw json.RawMessage) events.Event {
 		Raw:               events.Raw(raw),
 	}
 	e.Type, e.Bounce = r.meaning()
+	if r.isTrial() {
+		e.Type, e.Bounce, e.Reason = events.Unknown, "", events.Trial(string(r.RecordType))
+	}
 	e.MessageID, e.Metadata = r.pairs()
 	if tag := events.Clip(string(r.Tag), events.MaxTag); tag != "" {
 		e.Tags = append(e.Tags, tag)
@@ -39,6 +42,11 @@ func readEvent(raw json.RawMessage) events.Event {
 	}
 	e.Key = r.key(e.Type, raw)
 	return e
+}
+
+// isTrial: the calls that try a webhook are of no message, and to nobody (RFC 2606).
+func (r *report) isTrial() bool {
+	return r.MessageID == noID && strings.HasSuffix(events.Address(r.recipient()), "@example.com")
 }
 
 // scopeOfStream is in front of a stream's id: each has a list of suppressions of

@@ -81,14 +81,18 @@ func (c *call) class() events.Bounce {
 	return events.BounceOf(short(c.first("message")), short(c.first("context")))
 }
 
+// unsaid is why SMTP2GO rejects a mail (manual, "Webhooks overview"). The latter two
+// are faults of the account, which no other recipient will be spared.
+const unsaid = "SMTP2GO does not say why: the address is suppressed there, the sender is not verified, or the API key is sandboxed"
+
 // words are why, and what the recipient's server said. The context is the command
 // that the server answered, or stands for the answer. Nobody was asked about a
-// mail that SMTP2GO rejects.
+// mail that SMTP2GO rejects, and often it does not say why.
 func (c *call) words(kind events.Type) (reason, response string) {
 	message, during := providers.Words(c.first("message")), providers.Words(c.first("context"))
 	switch {
 	case kind == events.Rejected:
-		return cmp.Or(message, during), ""
+		return cmp.Or(message, during, unsaid), ""
 	case message == "":
 		return "", during
 	}
