@@ -30,9 +30,10 @@ type Text string
 func (t *Text) UnmarshalJSON(raw []byte) error {
 	var s string
 	switch {
+	case len(raw) == 0 || raw[0] == '{' || raw[0] == '[':
 	case json.Unmarshal(raw, &s) == nil:
 		*t = Text(s)
-	case len(raw) > 0 && raw[0] != '{' && raw[0] != '[':
+	default:
 		*t = Text(raw)
 	}
 	return nil

@@ -71,12 +71,16 @@ func readEvents(raw json.RawMessage) []events.Event {
 	raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 	var e event
 	json.Unmarshal(raw, &e) //nolint:errcheck // what has another form stays empty, the rest is read
-	told := e.normal()
+	told, whole := e.normal(), string(raw)
+	recipients, scopes := e.recipients(), e.scopes()
+	if len(recipients)*len(scopes) > 1 { // all of it, for each of many, would take for ever
+		whole = events.Key(whole)
+	}
 	var list []events.Event
-	for _, recipient := range e.recipients() {
-		for _, scope := range e.scopes() {
+	for _, recipient := range recipients {
+		for _, scope := range scopes {
 			told.Recipient, told.Scope = recipient, scope
-			told.Key = e.key(raw, recipient, scope)
+			told.Key = e.key(whole, recipient, scope)
 			list = append(list, told)
 		}
 	}
@@ -216,10 +220,10 @@ func (e *event) scopes() []string {
 
 // key: Mailgun's id is unique within a day. Without id or time the event is what
 // its octets are. What the key is made of is quoted: no text of it can pass for two.
-func (e *event) key(raw json.RawMessage, recipient, scope string) string {
+func (e *event) key(whole, recipient, scope string) string {
 	id, day := string(e.ID), events.UnixTime(string(e.Timestamp))
 	if id == "" || day.IsZero() {
-		id = string(raw)
+		id = whole
 	}
 	return events.Key(fmt.Sprintf("%q", []string{id, day.Format(time.DateOnly), recipient, scope}))
 }

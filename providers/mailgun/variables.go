@@ -12,10 +12,10 @@ import (
 const (
 	// maxToldTags of one event: other senders of the domain may set more than we.
 	maxToldTags = 50
-	// maxTold variables of an event, which Mailgun cuts beyond 4 kB, and how many
-	// octets of them.
-	maxTold      = 1000
-	maxToldBytes = 16 << 10
+	// maxToldBytes of an event's variables, which Mailgun cuts beyond 4 kB; what is
+	// longer than maxVariablesLen, in octets, is not read.
+	maxToldBytes    = 16 << 10
+	maxVariablesLen = 256 << 10
 )
 
 // words is a list of texts, or one.
@@ -26,7 +26,7 @@ func (w *words) UnmarshalJSON(raw []byte) error {
 	for _, element := range events.List(raw, maxToldTags) {
 		var word events.Text
 		word.UnmarshalJSON(element) //nolint:errcheck // it never fails
-		if word := events.Clip(string(word), events.MaxTag); word != "" {
+		if word := events.Clip(string(word), maxTagLen); word != "" {
 			*w = append(*w, word)
 		}
 	}
@@ -40,6 +40,9 @@ type variables map[string]string
 // UnmarshalJSON never fails: the pairs that are whole are read.
 func (v *variables) UnmarshalJSON(raw []byte) error {
 	var cut string
+	if len(raw) > maxVariablesLen {
+		return nil
+	}
 	if json.Unmarshal(raw, &cut) == nil {
 		raw = []byte(cut)
 	}
@@ -60,9 +63,7 @@ func readPairs(object []byte) variables {
 		if err != nil || !ok || decoder.Decode(&value) != nil {
 			break
 		}
-		if len(pairs) < maxTold || key == providers.BridgeIDKey {
-			pairs[key] = plain(value)
-		}
+		pairs[key] = plain(value)
 	}
 	return pairs
 }

@@ -37,8 +37,8 @@ func readEvent(raw json.RawMessage) events.Event {
 	if tag := events.Clip(string(r.Tag), events.MaxTag); tag != "" {
 		e.Tags = append(e.Tags, tag)
 	}
-	if stream := events.Clip(string(r.MessageStream), events.MaxWord); stream != "" && (e.Type == events.Unsubscribed || e.Type == events.Resubscribed) {
-		e.Scope = scopeOfStream + stream
+	if r.MessageStream != "" && (e.Type == events.Unsubscribed || e.Type == events.Resubscribed) {
+		e.Scope = events.Clip(scopeOfStream+string(r.MessageStream), events.MaxWord)
 	}
 	e.Key = r.key(e.Type, raw)
 	return e

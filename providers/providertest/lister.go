@@ -36,6 +36,17 @@ type Pages struct {
 	Says  string
 }
 
+// Later is a fault behind the first page of a list: a GET on a connection that dies
+// is asked again.
+func Later[F any](fault F) func(n int) F {
+	return func(n int) (none F) {
+		if n == 0 {
+			return none
+		}
+		return fault
+	}
+}
+
 // Lister runs the tests that every lister passes.
 func Lister(t *testing.T, l Lists) {
 	t.Helper()

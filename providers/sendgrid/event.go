@@ -139,7 +139,7 @@ func (f fields) response() string {
 func (f fields) scope() string {
 	switch f.event() {
 	case groupUnsubscribe, groupResubscribe:
-		return "group:" + events.Clip(f.text("asm_group_id"), events.MaxWord)
+		return events.Clip("group:"+f.text("asm_group_id"), events.MaxWord)
 	}
 	return ""
 }

@@ -16,7 +16,7 @@ const (
 	maxTold = 3 * maxRecipients
 	// maxListLen of them in one text, in octets.
 	maxListLen = maxTold * 2 * 320
-	// maxPairs of a form.
+	// maxPairs of a form or an object.
 	maxPairs = 1000
 )
 
@@ -67,14 +67,14 @@ func readJSON(body []byte) (*call, error) {
 	return c, nil
 }
 
-// readObject reads the wanted members of an object one after the other: there may
-// be any number.
+// readObject reads the wanted members of an object one after the other, of as many
+// as a form may have.
 func (c *call) readObject(object []byte, wanted []string) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
 		return
 	}
-	for decoder.More() {
+	for n := 0; n < maxPairs && decoder.More(); n++ {
 		key, err := decoder.Token()
 		name, isName := key.(string)
 		var value json.RawMessage
