@@ -99,7 +99,9 @@ func Metadata(pairs map[string]string, room int) map[string]string {
 // Trial is the reason of an event that a provider makes up to try a webhook. It is
 // [Unknown]: kept and shown, so that whoever set it up sees it arrive, but it
 // counts as no complaint, and suppresses nobody.
-func Trial(kind string) string { return "a trial of the webhook: " + Clip(kind, MaxWord-len("a trial of the webhook: ")) }
+func Trial(kind string) string {
+	return "a trial of the webhook: " + Clip(kind, MaxWord-len("a trial of the webhook: "))
+}
 
 // layouts of a time. A fraction of a second may follow in all; without a zone it
 // is UTC.

@@ -79,6 +79,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: time.Hour, ID: "7@example.com"}
+}
+
 // entry is an event as Mailgun shows it.
 func entry(recipient, variables string) string {
 	return fmt.Sprintf(`{"event":"accepted","timestamp":1767323045.12,"recipient":%q,"message":{"headers":{"message-id":"7@example.com"}},"user-variables":%s}`, recipient, variables)
@@ -92,7 +97,7 @@ func page(entries ...string) string {
 
 func TestFound(t *testing.T) {
 	full := slices.Repeat([]string{entry("z@example.org", ours)}, 100)
-	providertest.Found(t, newAdapter(), sentLongAgo("a@example.org", "B@bücher.example"), answered, "7@example.com", []providertest.Answer{
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
 		{Name: "nothing", Body: page(), Want: "refused/refused"},
 		{Name: "one", Body: page(entry("A@Example.org", ours)), Want: "accepted/refused"},
 		{Name: "both, as Mailgun writes them", Body: page(entry("a@example.org", ours), entry("b@xn--bcher-kva.example", ours)), Want: "accepted/accepted"},
@@ -136,7 +141,7 @@ func TestFindAsks(t *testing.T) {
 }
 
 func FuzzFound(f *testing.F) {
-	providertest.FuzzFound(f, newAdapter(), sentLongAgo("a@example.org", "B@example.org", ""), answered, time.Hour,
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page(), page(entry("a@example.org", ours)), page(entry("", "[]")), `{"items":null}`, `{"items":{}}`, `{"items":[null]}`, "", "[]", "\xff",
 		`{"items":[{"recipient":7,"user-variables":"x","message":[]}]}`, page()+"x",
 	)

@@ -65,6 +65,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	return providers.Sent{BridgeID: bridgeID, Recipients: recipients, Time: answered.Add(-time.Hour), Over: answered.Add(-time.Hour)}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: 10 * time.Minute, ID: "m1"}
+}
+
 // entry is a message as the search shows it.
 func entry(id, metadata string, recipients ...string) string {
 	return fmt.Sprintf(`{"MessageID":%q,"To":[],"Cc":[],"Bcc":[],"Recipients":["%s"],"Status":"Sent","Metadata":%s}`, id, strings.Join(recipients, `","`), metadata)
@@ -77,7 +82,7 @@ func page(total string, entries ...string) string {
 }
 
 func TestFound(t *testing.T) {
-	providertest.Found(t, newAdapter(), sentLongAgo("a@example.org", "B@bücher.example"), answered, "m1", []providertest.Answer{
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
 		{Name: "nothing", Body: page("0"), Want: "refused/refused"},
 		{Name: "both in one", Body: page("1", entry("m1", ours, "A@example.org", "b@xn--bcher-kva.example")), Want: "accepted/accepted"},
 		{Name: "one of a batch", Body: page("1", entry("m1", ours, "a@example.org")), Want: "accepted/refused"},
@@ -132,7 +137,7 @@ func TestFindAsks(t *testing.T) {
 }
 
 func FuzzFound(f *testing.F) {
-	providertest.FuzzFound(f, newAdapter(), sentLongAgo("a@example.org", "B@example.org", ""), answered, 10*time.Minute,
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page("0"), page("1", entry("m1", ours, "a@example.org")), page("1", entry("m1", "null", "")), `{"TotalCount":0,"Messages":null}`,
 		`{"TotalCount":-1,"Messages":[]}`, `{"TotalCount":"","Messages":[]}`, page("1", "null"), `{"ErrorCode":0,"TotalCount":0,"Messages":[]}`, "", "[]", "\xff",
 	)

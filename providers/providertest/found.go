@@ -19,20 +19,30 @@ type Answer struct {
 	Want   string
 }
 
-// Found reads answers of a time to the question what became of a message. Those
-// who were accepted have the id.
-func Found(t *testing.T, f providers.Finder, sent providers.Sent, at time.Time, id string, answers []Answer) {
+// LookUp is the question what became of a message.
+type LookUp struct {
+	Finder providers.Finder
+	Sent   providers.Sent
+	// At is the time of the answers, Lag how long the provider takes to know.
+	At  time.Time
+	Lag time.Duration
+	// ID is the provider's, of those who were accepted.
+	ID string
+}
+
+// Found reads answers to a look-up.
+func Found(t *testing.T, l LookUp, answers []Answer) {
 	t.Helper()
 	for _, a := range answers {
 		t.Run(a.Name, func(t *testing.T) {
-			s, resp := sent, providers.Response{Status: 200, Body: []byte(a.Body), Time: at}
+			s, resp := l.Sent, providers.Response{Status: 200, Body: []byte(a.Body), Time: l.At}
 			if a.Change != nil {
 				a.Change(&s, &resp)
 			}
 			var states []string
-			for _, result := range f.Found(s, resp) {
+			for _, result := range l.Finder.Found(s, resp) {
 				states = append(states, result.State.String())
-				if (result.State == providers.Accepted) != (result.Err == nil) || (result.State == providers.Accepted) != (result.ProviderID == id) {
+				if (result.State == providers.Accepted) != (result.Err == nil) || (result.State == providers.Accepted) != (result.ProviderID == l.ID) {
 					t.Errorf("%+v does not agree with itself", result)
 				}
 			}
@@ -45,7 +55,7 @@ func Found(t *testing.T, f providers.Finder, sent providers.Sent, at time.Time, 
 
 // FuzzFound holds of every answer that nobody is refused by one that is not whole,
 // or comes within the provider's lag.
-func FuzzFound(f *testing.F, finder providers.Finder, sent providers.Sent, at time.Time, lag time.Duration, bodies ...string) {
+func FuzzFound(f *testing.F, l LookUp, bodies ...string) {
 	f.Helper()
 	for _, body := range bodies {
 		for _, status := range []uint16{200, 400, 401, 403, 404, 422, 429, 500} {
@@ -54,10 +64,10 @@ func FuzzFound(f *testing.F, finder providers.Finder, sent providers.Sent, at ti
 		f.Add(uint16(200), body, true, int64(-1))
 	}
 	f.Fuzz(func(t *testing.T, status uint16, body string, truncated bool, seconds int64) {
-		s := sent
-		s.Over = at.Add(-time.Duration(seconds%(24*60*60)) * time.Second)
-		resp := providers.Response{Status: int(status), Body: []byte(body), Truncated: truncated, Time: at}
-		checkFound(t, s, resp, finder.Found(s, resp), lag)
+		s := l.Sent
+		s.Over = l.At.Add(-time.Duration(seconds%(24*60*60)) * time.Second)
+		resp := providers.Response{Status: int(status), Body: []byte(body), Truncated: truncated, Time: l.At}
+		checkFound(t, s, resp, l.Finder.Found(s, resp), l.Lag)
 	})
 }
 

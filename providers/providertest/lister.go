@@ -51,7 +51,7 @@ func Later[F any](fault F) func(n int) F {
 func Lister(t *testing.T, l Lists) {
 	t.Helper()
 	t.Run("entries", func(t *testing.T) {
-		got, err := l.read(t, t.Context(), l.Fake, nil)
+		got, err := l.read(t.Context(), t, l.Fake, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func Lister(t *testing.T, l Lists) {
 
 func (l Lists) testPages(t *testing.T, p Pages) {
 	t.Helper()
-	list, err := l.read(t, t.Context(), p.Fake, nil)
+	list, err := l.read(t.Context(), t, p.Fake, nil)
 	seen := make(map[string]bool, len(list))
 	for _, s := range list {
 		seen[s.Address] = true
@@ -110,14 +110,14 @@ func (l Lists) testEnough(t *testing.T) {
 func (l Lists) testCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	list, err := l.read(t, ctx, l.Pages[0].Fake, cancel)
+	list, err := l.read(ctx, t, l.Pages[0].Fake, cancel)
 	if err == nil || len(list) == 0 || len(list) >= l.Pages[0].Count {
 		t.Errorf("%d of %d were read, then %v; want those of a page, and an error", len(list), l.Pages[0].Count, err)
 	}
 }
 
 // read gives what is listed before the first error, which is the last thing.
-func (l Lists) read(t *testing.T, ctx context.Context, fake http.Handler, first func()) (list []events.Suppression, failed error) {
+func (l Lists) read(ctx context.Context, t *testing.T, fake http.Handler, first func()) (list []events.Suppression, failed error) {
 	t.Helper()
 	for s, err := range l.over(t, fake).Suppressions(ctx) {
 		switch {

@@ -60,6 +60,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	return providers.Sent{BridgeID: bridgeID, Recipients: recipients, Time: answered.Add(-3 * time.Hour), Over: answered.Add(-2 * time.Hour)}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: time.Hour, ID: "1u0SwL"}
+}
+
 // entry is an event as the search shows it.
 func entry(recipient, recipients, headers string) string {
 	return fmt.Sprintf(`{"event":"processed","email_id":"1u0SwL","recipient":%q,"recipients":%s,"custom_headers":%s}`, recipient, recipients, headers)
@@ -73,7 +78,7 @@ func page(total int, token string, entries ...string) string {
 
 func TestFound(t *testing.T) {
 	full := slices.Repeat([]string{entry("z@example.org", "[]", ours)}, 500)
-	providertest.Found(t, newAdapter(), sentLongAgo("a@example.org", "B@bücher.example"), answered, "1u0SwL", []providertest.Answer{
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
 		{Name: "nothing", Body: page(0, "null"), Want: "refused/refused"},
 		{Name: "one", Body: page(1, "null", entry("A@example.org", "null", ours)), Want: "accepted/refused"},
 		{Name: "processed for both", Body: page(1, `""`, entry("", `["a@example.org","b@xn--bcher-kva.example"]`, ours)), Want: "accepted/accepted"},
@@ -133,7 +138,7 @@ func TestFindAsks(t *testing.T) {
 }
 
 func FuzzFound(f *testing.F) {
-	providertest.FuzzFound(f, newAdapter(), sentLongAgo("a@example.org", "B@example.org", ""), answered, time.Hour,
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page(0, "null"), page(1, "null", entry("a@example.org", "[]", ours)), page(1, `""`, entry("", `["a@example.org"]`, "null")),
 		`{"data":{"events":null,"total_events":0}}`, page(1, "null", "null"), page(1, "7", `{"recipient":[],"recipients":{"a":1},"custom_headers":{"X-Bridge-Id":{}}}`),
 		`{"data":[]}`, "", "[]", "\xff",
