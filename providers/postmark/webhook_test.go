@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -97,13 +95,6 @@ func with(tb testing.TB, body string, fields map[string]any) string {
 // What Postmark delivers again has the key that it had, though it is written in
 // another way.
 func TestWebhookKeyStays(t *testing.T) {
-	for _, file := range calls(t) {
-		body := read(t, file)
-		first, again := receive(t, body), receive(t, " "+body+"\r\n")
-		if first.Key != again.Key {
-			t.Errorf("%s: %s has another key when it comes again", file, first.Type)
-		}
-	}
 	const bounce = `{"RecordType":"Bounce","ID":692560173,"Type":"HardBounce","Email":"a@example.org","BouncedAt":"2026-01-02T03:04:06Z"}`
 	const complaint = `{"RecordType":"SpamComplaint","ID":692560174,"Type":"SpamComplaint","Email":"a@example.org","BouncedAt":"2026-01-02T03:04:06Z"}`
 	for _, c := range []struct {
@@ -196,27 +187,6 @@ func TestWebhookGivesBackWhatWasSent(t *testing.T) {
 	if diff := cmp.Diff([]string{tag}, e.Tags); diff != "" {
 		t.Errorf("tags (-want +got):\n%s", diff)
 	}
-}
-
-// calls are the fixtures that can be read.
-func calls(tb testing.TB) []string {
-	tb.Helper()
-	files, err := filepath.Glob("testdata/webhooks/*.json")
-	if err != nil || len(files) == 0 {
-		tb.Fatalf("no calls: %v", err)
-	}
-	return slices.DeleteFunc(files, func(file string) bool {
-		return strings.HasPrefix(filepath.Base(file), "malformed-") || strings.HasPrefix(filepath.Base(file), "empty")
-	})
-}
-
-func read(tb testing.TB, file string) string {
-	tb.Helper()
-	body, err := os.ReadFile(file)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(body)
 }
 
 func FuzzWebhook(f *testing.F) {

@@ -90,9 +90,9 @@ func (s Source) testAgain(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		again, err := s.Open.Receive(t.Context(), http.Header{}, body)
-		if diff := cmp.Diff(first, again); err != nil || diff != "" {
-			t.Errorf("%.200s: again it says (%v)\n%s", body, err, diff)
+		again, err := s.Open.Receive(t.Context(), http.Header{}, append(body, "\r\n"...))
+		if diff := cmp.Diff(keys(first), keys(again)); err != nil || diff != "" {
+			t.Errorf("%.200s: again it has other keys (%v)\n%s", body, err, diff)
 		}
 		seen := make(map[string]bool)
 		for _, e := range first.Events {
@@ -102,6 +102,14 @@ func (s Source) testAgain(t *testing.T) {
 			seen[e.Key] = true
 		}
 	}
+}
+
+func keys(batch events.Batch) []string {
+	all := make([]string, len(batch.Events))
+	for i, e := range batch.Events {
+		all[i] = e.Key
+	}
+	return all
 }
 
 // testBody: the caller may use it again.

@@ -7,8 +7,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -154,13 +152,6 @@ func formOf(tb testing.TB, body string) string {
 // What SMTP2GO delivers again has the key that it had, though it is written in
 // another way, or comes by another webhook of the account.
 func TestWebhookKeyStays(t *testing.T) {
-	for _, file := range calls(t) {
-		body := read(t, file)
-		first, again := receive(t, body), receive(t, body+"\r\n")
-		if !cmp.Equal(keys(first), keys(again)) {
-			t.Errorf("%s has other keys when it comes again", file)
-		}
-	}
 	for _, c := range []struct {
 		name, again string
 	}{
@@ -280,29 +271,6 @@ func TestWebhookIsBounded(t *testing.T) {
 			}
 		})
 	}
-}
-
-// calls are the fixtures that can be read.
-func calls(tb testing.TB) []string {
-	tb.Helper()
-	var files []string
-	for _, extension := range []string{"json", "form"} {
-		some, err := filepath.Glob("testdata/webhooks/*." + extension)
-		if err != nil || len(some) == 0 {
-			tb.Fatalf("no calls in %s: %v", extension, err)
-		}
-		files = append(files, some...)
-	}
-	return slices.DeleteFunc(files, func(file string) bool { return strings.HasPrefix(filepath.Base(file), "malformed-") })
-}
-
-func read(tb testing.TB, file string) string {
-	tb.Helper()
-	body, err := os.ReadFile(file)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(body)
 }
 
 func FuzzWebhook(f *testing.F) {
