@@ -225,7 +225,7 @@ func (e *event) key(whole, recipient, scope string) string {
 	if id == "" || day.IsZero() {
 		id = whole
 	}
-	return events.Key(fmt.Sprintf("%q", []string{id, day.Format(time.DateOnly), recipient, scope}))
+	return events.Key(fmt.Sprintf("%q", []string{id, day.Format(time.DateOnly), events.Address(recipient), scope}))
 }
 
 // response is what the recipient's server said; codes beyond 599 are Mailgun's own.

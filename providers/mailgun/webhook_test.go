@@ -219,6 +219,15 @@ func receive(t tester, data string) []events.Event {
 	return batch.Events
 }
 
+// An event is one however its address is written.
+func TestWebhookKeysOfOneMailbox(t *testing.T) {
+	first := receive(t, `{"event":"delivered","id":"a","timestamp":1767323045,"recipient":"ann@x.test"}`)
+	again := receive(t, `{"event":"delivered","id":"a","timestamp":1767323045,"recipient":"Ann@X.test"}`)
+	if first[0].Key != again[0].Key {
+		t.Errorf("one delivery has the keys %s and %s", first[0].Key, again[0].Key)
+	}
+}
+
 // An id is unique within a day: an event is its id and its day.
 func TestWebhookKeys(t *testing.T) {
 	ids := rapid.StringMatching(`[a\x00", \[]{1,3}`)

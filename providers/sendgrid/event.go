@@ -97,7 +97,11 @@ func (f fields) event() string { return strings.ToLower(f.text("event")) }
 func (f fields) key() string {
 	parts := []string{string(f["url_offset"])} // which of the links to one URL
 	for _, name := range identity {
-		parts = append(parts, f.text(name))
+		text := f.text(name)
+		if name == "email" {
+			text = events.Address(text) // one mailbox, however it is written
+		}
+		parts = append(parts, text)
 	}
 	return events.Key(fmt.Sprintf("%q", parts))
 }

@@ -274,12 +274,30 @@ func TestWebhookKeys(t *testing.T) {
 		if first != again {
 			t.Errorf("%v is told twice, with the keys %s and %s", one, first, again)
 		}
-		// A field that is empty says as much as one that is not there.
+		// A field that is empty says as much as one that is not there, and a mailbox is
+		// the same however it is written.
+		one["email"], other["email"] = events.Address(one["email"]), events.Address(other["email"])
 		same := !slices.ContainsFunc(identity, func(name string) bool { return one[name] != other[name] })
 		if same != (first == second) {
 			t.Errorf("%v and %v have the keys %s and %s", one, other, first, second)
 		}
 	})
+}
+
+// An event is one however its address is written.
+func TestWebhookKeysOfOneMailbox(t *testing.T) {
+	keys := make(map[string]bool)
+	for _, email := range []string{"ann@bücher.example", "Ann@xn--bcher-kva.example", "ANN@BÜCHER.EXAMPLE"} {
+		body := `{"event":"delivered","email":"` + email + `","timestamp":1767323046,"sg_message_id":"m"}`
+		batch, err := newWebhook("", true).Receive(t.Context(), nil, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[batch.Events[0].Key] = true
+	}
+	if len(keys) != 1 {
+		t.Errorf("one delivery has %d keys", len(keys))
+	}
 }
 
 // A key is made of all of a field, though the event keeps a part of it.
