@@ -207,7 +207,8 @@ func remedyFor(code int) string {
 	switch code & 0xff {
 	case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 		return "; the file is damaged or no database of the bridge: move it away, with the files of its name that end" +
-			" in -wal and -shm, and start again (what it knew of the last 24 hours is lost with it)"
+			" in -wal and -shm, and start again (what it knew is lost with it: delivery.db the last 24 hours, for repeats;" +
+			" bridge.db messages, events and suppressions)"
 	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
 		return "; the bridge must be able to write to the file and to its directory"
 	case sqlite3.SQLITE_FULL:

@@ -218,7 +218,7 @@ func TestUnusable(t *testing.T) {
 	}{
 		{"not a database", func(_ *testing.T, file string) error {
 			return os.WriteFile(file, bytes.Repeat([]byte("no database. "), 1000), 0o600)
-		}, remedy},
+		}, "bridge.db messages, events and suppressions"},
 		{"damaged in the middle", func(_ *testing.T, file string) error {
 			data, err := os.ReadFile(file)
 			if err != nil {
