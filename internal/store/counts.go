@@ -27,7 +27,7 @@ const campaignKey = "campaign"
 
 const (
 	addCount = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = total + excluded.total, uniques = uniques + excluded.uniques`
+		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = counts.total + excluded.total, uniques = counts.uniques + excluded.uniques`
 	sumCounts = `SELECT name, type, SUM(total), SUM(uniques) FROM counts
 		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
 )

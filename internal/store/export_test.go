@@ -6,7 +6,7 @@ import (
 	"io/fs"
 )
 
-// Shared makes a database one that others write to, as PostgreSQL will be.
+// Shared makes a database one that others write to, as PostgreSQL is.
 func Shared(o Options) Options {
 	o.shared = true
 	return o
@@ -14,7 +14,7 @@ func Shared(o Options) Options {
 
 // Pragma sets something of the connection that writes.
 func (s *Store) Pragma(ctx context.Context, text string) error {
-	_, err := s.deliveries.writer.conn.ExecContext(ctx, "PRAGMA "+text)
+	_, err := s.deliveries.writer.session.conn.ExecContext(ctx, "PRAGMA "+text)
 	return err
 }
 
@@ -23,6 +23,6 @@ func Migrate(ctx context.Context, db *sql.DB, files fs.FS) error { return migrat
 
 // Pages are those in use.
 func (s *Store) Pages(ctx context.Context) (n int, err error) {
-	err = s.deliveries.writer.prepared[pagesInUse].QueryRowContext(ctx).Scan(&n)
+	err = s.deliveries.writer.session.prepared[pagesInUse].QueryRowContext(ctx).Scan(&n)
 	return n, err
 }

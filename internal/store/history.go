@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -57,15 +56,14 @@ type History struct {
 	full    chan struct{} // the log need not wait any longer
 }
 
-// openHistory opens the database at a path, memory where it is empty. The error
-// has closed it.
-func openHistory(ctx context.Context, path string, c Config, o Options) (*History, error) {
+// openHistory opens the database of a configuration. The error has closed it.
+func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	h := &History{
 		now: o.Now, logger: o.Logger,
 		retention: c.Retention.Std(), held: newHeld(), full: make(chan struct{}, 1),
 	}
 	var err error
-	if h.db, err = openSQLite(ctx, path, synced); err != nil {
+	if h.db, err = openDatabase(ctx, c, o.DataDir, historyPart); err != nil {
 		return nil, err
 	}
 	if err := h.begin(ctx); err != nil {
@@ -75,15 +73,12 @@ func openHistory(ctx context.Context, path string, c Config, o Options) (*Histor
 }
 
 func (h *History) begin(ctx context.Context) error {
-	files, err := fs.Sub(sqliteFiles, "sqlite/history")
-	if err != nil {
-		return fmt.Errorf("finding the migrations: %w", err)
-	}
-	if err := migrate(ctx, h.db.DB, files); err != nil {
+	if err := h.db.migrate(ctx); err != nil {
 		return err
 	}
 	h.read = h.db.DB
-	if !h.db.inMemory() {
+	if h.db.log != nil {
+		var err error
 		if h.read, err = h.db.readers(); err != nil {
 			return err
 		}

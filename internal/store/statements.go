@@ -1,5 +1,7 @@
 package store
 
+import "fmt"
+
 // statement names what the bridge asks of its databases. The texts are those of
 // a dialect, in one place each: sqliteStatements.
 type statement int
@@ -89,6 +91,35 @@ func sqliteStatements() [statements]string {
 	}
 }
 
+// postgresStatements are the texts in PostgreSQL's dialect, as far as they are
+// others. Where two parameters would be of two types, or of none, they say which.
+func postgresStatements() [statements]string {
+	texts := sqliteStatements()
+	for s, text := range map[statement]string{ //nolint:gosec // its keys are no credentials
+		beginTurn: fmt.Sprintf(`BEGIN; SELECT pg_advisory_xact_lock(%d)`, deliveryPart.lock()),
+
+		insertMessage: texts[insertMessage] + ` RETURNING number`,
+		// By one index or another: $1 is known before anything is searched.
+		messagesByKey: `SELECT ` + messageColumns + ` FROM messages
+			WHERE number IN (
+				SELECT number FROM messages WHERE $1::int = 0 AND idempotency_key = $2
+				UNION ALL SELECT number FROM messages WHERE $1 = 1 AND message_key = $2
+				UNION ALL SELECT number FROM messages WHERE $1 = 2 AND content_key = $2
+				UNION ALL SELECT number FROM inherited_keys WHERE kind = $1 AND digest = $2)
+			AND continued_by IS NULL AND received > $3 ORDER BY number DESC`,
+		passOnKeys: `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
+			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`,
+		pagesInUse: `SELECT 0`, // the server has its own bounds
+		quotaAdd: `INSERT INTO quotas (provider, period, used) VALUES ($1, $2, $4::bigint), ($1, $3, $4)
+			ON CONFLICT (provider, period) DO UPDATE SET used = quotas.used + excluded.used`,
+		quotaReturn: `UPDATE quotas SET used = GREATEST(used - $4, 0) WHERE provider = $1 AND period IN ($2, $3)`,
+		writeProbe:  `INSERT INTO probe (filling) VALUES (decode(repeat('00', 16384), 'hex'))`,
+	} {
+		texts[s] = text
+	}
+	return texts
+}
+
 // What is asked once, when the database is opened.
 const (
 	// sweepMessages: nobody will say any more what became of these.
@@ -103,7 +134,13 @@ const (
 	indexedKeys  = `SELECT number, kind, digest FROM inherited_keys`
 	expireQuotas = `DELETE FROM quotas WHERE period < ?`
 
-	createMigrations = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT`
+	turnOf = `SELECT turn FROM turns WHERE instance = $1`
+	// enterTurns, of PostgreSQL alone, has a bridge among those whose transactions
+	// are known; who has not written for long is gone.
+	enterTurns = `WITH gone AS (DELETE FROM turns WHERE turn < $2 AND instance <> $1)
+		INSERT INTO turns (instance, turn) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+
+	createMigrations = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL)`
 	migratedVersion  = `SELECT COALESCE(MAX(version), 0) FROM migrations`
 	recordMigration  = `INSERT INTO migrations (version, name) VALUES (?, ?)`
 
