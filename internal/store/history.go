@@ -93,6 +93,9 @@ func (h *History) ForwardBy(o Outbox) { h.outbox = o }
 // events. Within a transaction of it nothing else may be asked of it.
 func (h *History) DB() *sql.DB { return h.db.DB }
 
+// Shared: DB is that of a PostgreSQL server, and other bridges use it too.
+func (h *History) Shared() bool { return h.db.isServer() }
+
 func (h *History) close() error {
 	var err error
 	if h.read != nil && h.read != h.db.DB {

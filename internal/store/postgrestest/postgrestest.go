@@ -236,6 +236,7 @@ func (p *process) start(data string, settings []string) error {
 	args := []string{
 		"-c", watch, "watch", filepath.Join(p.programs, "postgres"), "-D", data, "-k", p.dir,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200",
+		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "jit=off",
 	}
 	for _, setting := range settings {
 		args = append(args, "-c", setting)

@@ -45,6 +45,9 @@ type Database struct {
 	Crash func() error
 	// Shared: several bridges may have it open.
 	Shared bool
+	// Done is told, where it is not nil, that a database is not used any more before
+	// the end of the test.
+	Done func()
 }
 
 // Run runs the suite; create makes a new database for each test.
