@@ -185,7 +185,7 @@ func below(table string, report func(key, problem string)) func(key, problem str
 }
 
 func (e Events) validate(report func(key, problem string)) {
-	e.Config.Validate(report)
+	e.Validate(report) // of events.Config
 	e.Forward.Validate(report)
 	if e.SuppressionSync < 0 {
 		report("suppression_sync", `must not be negative; write "0s" for on demand, or an interval such as "6h"`)

@@ -89,6 +89,7 @@ func (a *App) reloadEvents(old, c Config) error {
 // a message has it.
 type learner struct{ app *App }
 
+// Learn implements [events.Learner].
 func (l learner) Learn(ctx context.Context, e events.Event) error {
 	err := l.app.pipeline.Learn(ctx, e.MessageID, providers.Result{
 		Recipient: e.Recipient, State: providers.Accepted, Provider: e.Provider, ProviderID: e.ProviderMessageID,

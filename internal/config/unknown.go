@@ -23,7 +23,7 @@ func (d *Document) findUnknown(path string, values map[string]any, t reflect.Typ
 			d.findUnknownBelow(join(path, key), value, field)
 			continue
 		}
-		d.add(join(path, key), d.unknownKey(join(path, key), key, known))
+		d.add(join(path, key), d.unknownKey(key, known))
 	}
 }
 
@@ -42,7 +42,7 @@ func (d *Document) findUnknownBelow(path string, value any, t reflect.Type) {
 	}
 }
 
-func (d *Document) unknownKey(path, key string, known map[string]reflect.Type) string {
+func (d *Document) unknownKey(key string, known map[string]reflect.Type) string {
 	names := slices.Sorted(maps.Keys(known))
 	if near := nearest(key, names); near != "" {
 		return "unknown key; did you mean " + strconv.Quote(near) + "?"

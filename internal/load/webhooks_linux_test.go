@@ -19,6 +19,9 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
+// web is the client of the webhooks and the API.
+var web = &http.Client{}
+
 const forwardSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // application is the endpoint that events are forwarded to. It refuses every
@@ -130,7 +133,7 @@ func post(ctx context.Context, url, id string) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := web.Do(req)
 	if err != nil {
 		return err
 	}
@@ -203,7 +206,7 @@ func storedEvents(t *testing.T, admin string) map[string]int {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := web.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

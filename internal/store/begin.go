@@ -57,7 +57,7 @@ func identity(keys []key) [kinds]string {
 	var digests [kinds]string
 	for _, k := range keys {
 		if k.kind != byIdempotency {
-			digests[k.kind] = string(k.digest)
+			digests[k.kind] = k.digest
 		}
 	}
 	return digests

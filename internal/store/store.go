@@ -88,7 +88,8 @@ func (c Config) Validate(report func(key, problem string)) {
 	}
 }
 
-// InMemory: nothing is left of it after a restart, and no other process sees it.
+// InMemory reports that nothing is left after a restart, and no other process
+// sees it.
 func (c Config) InMemory() bool { return c.URL == memoryURL }
 
 // isShared: other bridges may write to the same database.

@@ -105,7 +105,7 @@ func (t *transaction) repeats(ctx context.Context, earlier *Past) (known provide
 func (t *transaction) own(outcome providers.Outcome) providers.Outcome {
 	own := make(providers.Outcome, 0, len(outcome))
 	for _, recipient := range t.message.Envelope.Recipients {
-		same := func(r providers.Result) bool { return strings.ToLower(r.Recipient) == strings.ToLower(recipient) }
+		same := func(r providers.Result) bool { return strings.EqualFold(r.Recipient, recipient) }
 		if at := slices.IndexFunc(outcome, same); at >= 0 {
 			result := outcome[at]
 			result.Recipient = recipient
