@@ -83,7 +83,7 @@ func (d *deliveries) sweep(ctx context.Context) error {
 	if _, err := d.db.ExecContext(ctx, expireQuotas, month); err != nil || !d.db.isServer() {
 		return err
 	}
-	_, err := d.db.ExecContext(ctx, enterTurns, d.instance, now.AddDate(0, -quotaMonths, 0).UnixNano())
+	_, err := d.db.ExecContext(ctx, expireTurns, now.AddDate(0, -quotaMonths, 0).UnixNano())
 	return err
 }
 

@@ -26,3 +26,6 @@ func (s *Store) Pages(ctx context.Context) (n int, err error) {
 	err = s.deliveries.writer.session.prepared[pagesInUse].QueryRowContext(ctx).Scan(&n)
 	return n, err
 }
+
+// DeliveryLock is the number of the lock under which bridges take turns.
+func DeliveryLock() int64 { return deliveryPart.lock() }

@@ -157,7 +157,8 @@ func makeSchema(ctx context.Context, conn *sql.Conn, name string) error {
 // noteTurn is put before a COMMIT. There are no parameters where several
 // statements go at once.
 func noteTurn(instance string, number int64) string {
-	return fmt.Sprintf("UPDATE turns SET turn = %d WHERE instance = '%s'; ", number, strings.ReplaceAll(instance, "'", "''"))
+	return fmt.Sprintf("INSERT INTO turns (instance, turn) VALUES ('%s', %d) ON CONFLICT (instance) DO UPDATE SET turn = excluded.turn; ",
+		strings.ReplaceAll(instance, "'", "''"), number)
 }
 
 // remedyOf an error of a server.

@@ -190,6 +190,16 @@ func isUnsure(err error) bool {
 	return is
 }
 
+// lostError: the connection was lost before the COMMIT came.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+func isLost(err error) bool {
+	_, is := errors.AsType[*lostError](err)
+	return is
+}
+
 // beginError: there is not even a transaction.
 type beginError struct{ error }
 
@@ -212,7 +222,7 @@ func (s *session) resolve(ctx context.Context, cause error) error {
 			if last == s.number {
 				return nil
 			}
-			return cause
+			return &lostError{cause}
 		}
 		select {
 		case <-ctx.Done():
@@ -231,7 +241,7 @@ func (s *session) lastTurn(ctx context.Context) (number int64, err error) {
 	if _, err = s.conn.ExecContext(ctx, s.texts[beginTurn]); err == nil {
 		err = s.conn.QueryRowContext(ctx, turnOf, s.instance).Scan(&number)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		s.drop()
 		return 0, err
 	}

@@ -135,10 +135,8 @@ const (
 	expireQuotas = `DELETE FROM quotas WHERE period < ?`
 
 	turnOf = `SELECT turn FROM turns WHERE instance = $1`
-	// enterTurns, of PostgreSQL alone, has a bridge among those whose transactions
-	// are known; who has not written for long is gone.
-	enterTurns = `WITH gone AS (DELETE FROM turns WHERE turn < $2 AND instance <> $1)
-		INSERT INTO turns (instance, turn) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	// expireTurns: who has not written for long is gone.
+	expireTurns = `DELETE FROM turns WHERE turn < $1`
 
 	createMigrations = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL)`
 	migratedVersion  = `SELECT COALESCE(MAX(version), 0) FROM migrations`

@@ -262,7 +262,7 @@ func (w *writer) answer(ctx context.Context, calls []*call) {
 		if err == nil {
 			continue
 		}
-		if isWhole(err) || len(turn) == 1 {
+		if isWhole(err) || len(turn) == 1 && !isLost(err) {
 			w.refuse(ctx, turn, err)
 			continue
 		}

@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package postgrestest starts a PostgreSQL server for tests: the one that is
 // installed, in a directory of its own and reachable through a socket there, or
 // the one that the environment names.
