@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -64,17 +65,27 @@ webhook_address = "127.0.0.1:0"
 // get is the body of an admin page, whatever its status.
 func (b bridge) get(t *testing.T, page string) []byte {
 	t.Helper()
+	return b.do(t, http.MethodGet, page, "")
+}
+
+// do is the body of the answer to a request, whatever its status.
+func (b bridge) do(t *testing.T, method, page, body string) []byte {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, b.admin+page, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	response, err := client.Get(b.admin + page)
+	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatalf("GET %s: %v", page, err)
+		t.Fatalf("%s %s: %v", method, page, err)
 	}
-	return body
+	return answer
 }
 
 // decode reads an admin page into v.

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"smtpbridge/events"
 	"smtpbridge/providers"
 	"smtpbridge/smtpd"
 	"smtpbridge/translate"
@@ -117,8 +118,8 @@ func TestReadmeSandbox(t *testing.T) {
 	}
 }
 
-// call is a question to the API in the README, and the answer.
-var call = regexp.MustCompile(`(?m)^\$ curl localhost:9090(\S+)\n(\{.*\})$`)
+// call is a question to the API in a document, and the answer: method, page, body.
+var call = regexp.MustCompile(`(?m)^\$ curl (?:-X ([A-Z]+) )?localhost:9090(\S+)(?: -d '(.*)')?\n(\{.*\})$`)
 
 // The API answers in the shapes that the README shows.
 func TestReadmeAPI(t *testing.T) {
@@ -129,12 +130,12 @@ func TestReadmeAPI(t *testing.T) {
 	var list struct{ Items []struct{ ID string } }
 	b.decode(t, "/api/v1/messages", &list)
 	calls := call.FindAllStringSubmatch(section(t, "README.md", "## API"), -1)
-	if len(calls) != 7 {
+	if len(calls) != 13 {
 		t.Errorf("README.md shows %d answers, want one of each page and a problem", len(calls))
 	}
 	for _, c := range calls {
-		page := strings.Replace(c[1], "01M85B3DJ7G9WW1S9ZN55EN77X", list.Items[0].ID, 1)
-		if diff := cmp.Diff(shapeOf(t, c[2]), shapeOf(t, string(b.get(t, page)))); diff != "" {
+		page := strings.Replace(c[2], "01M85B3DJ7G9WW1S9ZN55EN77X", list.Items[0].ID, 1)
+		if diff := cmp.Diff(shapeOf(t, c[4]), shapeOf(t, string(b.do(t, c[1], page, c[3])))); diff != "" {
 			t.Errorf("%s (-README.md +bridge):\n%s", page, diff)
 		}
 	}
@@ -192,6 +193,42 @@ func TestMonitoringKnowsTheMetrics(t *testing.T) {
 		if !slices.Contains(exist, strings.TrimSuffix(name, "_bucket")) {
 			t.Errorf("docs/monitoring.md alerts on %s, which does not exist", name)
 		}
+	}
+}
+
+// docs/events.md explains each type of an event, and what of it suppresses.
+func TestEventsKnowsTheTypes(t *testing.T) {
+	var explained []string
+	for _, row := range table(t, "docs/events.md", "## The event") {
+		for name := range strings.SplitSeq(row[0], ", ") {
+			explained = append(explained, strings.Trim(name, "`"))
+		}
+	}
+	var exist []string
+	for _, kind := range events.Types() {
+		exist = append(exist, string(kind))
+	}
+	if diff := cmp.Diff(exist, explained); diff != "" {
+		t.Errorf("the types (-bridge +docs/events.md):\n%s", diff)
+	}
+	for _, reason := range events.Reasons() {
+		if !strings.Contains(section(t, "docs/events.md", "## The suppression list"), "`"+string(reason)+"`") {
+			t.Errorf("docs/events.md does not name the reason %s", reason)
+		}
+	}
+}
+
+// What docs/events.md shows of an event can be posted as it stands.
+func TestEventsShowsAnEvent(t *testing.T) {
+	_, text, _ := strings.Cut(section(t, "docs/events.md", "## The event"), "```json\n")
+	text, _, _ = strings.Cut(text, "\n```")
+	if b, err := (events.Rehearsal{}).Receive(t.Context(), nil, []byte(text)); err != nil || b.Events[0].Type != events.Bounced {
+		t.Errorf("%s: %v", text, err)
+	}
+	_, text, _ = strings.Cut(section(t, "docs/events.md", "## Rehearsing it"), "/webhooks/test -d '")
+	text, _, _ = strings.Cut(text, "'")
+	if b, err := (events.Rehearsal{}).Receive(t.Context(), nil, []byte(text)); err != nil || b.Events[0].Scope != "tag:news" {
+		t.Errorf("%s: %v", text, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bufio"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -52,9 +53,10 @@ func (w *CSVWriter) Flush() error {
 // formulas are what a spreadsheet would compute: addresses and texts are anybody's.
 const formulas = "=+-@\t\r"
 
-// plain puts a ' before what a spreadsheet would take for a formula.
+// plain puts a ' before what a spreadsheet would take for a formula, and before what
+// looks as if one stood there already.
 func plain(text string) string {
-	if text != "" && strings.ContainsRune(formulas, rune(text[0])) {
+	if isFormula(text) {
 		return "'" + text
 	}
 	return text
@@ -62,10 +64,15 @@ func plain(text string) string {
 
 // asWritten takes it away again.
 func asWritten(text string) string {
-	if len(text) > 1 && text[0] == '\'' && strings.ContainsRune(formulas, rune(text[1])) {
-		return text[1:]
+	if bare, quoted := strings.CutPrefix(text, "'"); quoted && isFormula(bare) {
+		return bare
 	}
 	return text
+}
+
+func isFormula(text string) bool {
+	bare := strings.TrimLeft(text, "'")
+	return bare != "" && strings.ContainsRune(formulas, rune(bare[0]))
 }
 
 // ReadCSV reads a suppression list: with a first line that names the columns, in
@@ -73,25 +80,31 @@ func asWritten(text string) string {
 // and is the last.
 func ReadCSV(r io.Reader) iter.Seq2[Suppression, error] {
 	return func(yield func(Suppression, error) bool) {
-		in := csv.NewReader(r)
+		lines := &lineLimit{in: withoutMark(r)}
+		in := csv.NewReader(lines)
 		in.FieldsPerRecord, in.TrimLeadingSpace, in.ReuseRecord = -1, true, true
 		order := []string{columns[0]}
+		line := 0
 		for first := true; ; first = false {
+			lines.left = maxLineBytes
 			fields, err := in.Read()
 			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {
-				yield(Suppression{}, fmt.Errorf("%w: the CSV: %w", ErrMalformed, err))
+				yield(Suppression{}, unread(line, err))
 				return
 			}
+			line, _ = in.FieldPos(0)
+			var s Suppression
 			if first && isHead(fields) {
-				order = head(fields)
-				continue
+				if order, err = head(fields); err == nil {
+					continue
+				}
+			} else {
+				s, err = suppressionOf(order, fields)
 			}
-			s, err := suppressionOf(order, fields)
 			if err != nil {
-				line, _ := in.FieldPos(0)
 				err = fmt.Errorf("%w: line %d: %w", ErrMalformed, line, err)
 			}
 			if !yield(s, err) || err != nil {
@@ -101,17 +114,64 @@ func ReadCSV(r io.Reader) iter.Seq2[Suppression, error] {
 	}
 }
 
+// unread says why nothing comes after a line. What is wrong with the reader is not
+// the CSV's fault.
+func unread(line int, err error) error {
+	if _, wrong := errors.AsType[*csv.ParseError](err); wrong {
+		return fmt.Errorf("%w: the CSV: %w", ErrMalformed, err)
+	}
+	if errors.Is(err, errLine) {
+		return fmt.Errorf("%w: after line %d: %w", ErrMalformed, line, err)
+	}
+	return fmt.Errorf("reading the CSV: %w", err)
+}
+
+// withoutMark leaves out the byte order mark that spreadsheets write.
+func withoutMark(r io.Reader) io.Reader {
+	const mark = "\ufeff"
+	in := bufio.NewReader(r)
+	if first, err := in.Peek(len(mark)); err == nil && string(first) == mark {
+		_, _ = in.Discard(len(mark)) // it is there
+	}
+	return in
+}
+
+// maxLineBytes is more than a line can hold, and less than what a quote that is
+// never closed would.
+const maxLineBytes = 64 << 10
+
+var errLine = errors.New("a line is too long, or a quote is never closed")
+
+// lineLimit ends where a line takes more than what is left.
+type lineLimit struct {
+	in   io.Reader
+	left int
+}
+
+// Read implements [io.Reader].
+func (l *lineLimit) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, errLine
+	}
+	n, err := l.in.Read(p[:min(len(p), l.left)])
+	l.left -= n
+	return n, err //nolint:wrapcheck // it is the reader's own
+}
+
 // isHead: the line names columns. An address has an @.
 func isHead(fields []string) bool {
 	return !slices.ContainsFunc(fields, func(f string) bool { return strings.Contains(f, "@") })
 }
 
-func head(fields []string) []string {
+func head(fields []string) ([]string, error) {
 	order := make([]string, len(fields))
 	for i, field := range fields {
-		order[i] = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(field, "\ufeff")))
+		order[i] = strings.ToLower(strings.TrimSpace(field))
 	}
-	return order
+	if !slices.Contains(order, columns[0]) {
+		return nil, fmt.Errorf("%.80q is neither an address nor names the column %s; commas separate columns", fields[0], columns[0])
+	}
+	return order, nil
 }
 
 func suppressionOf(order, fields []string) (Suppression, error) {
@@ -120,7 +180,7 @@ func suppressionOf(order, fields []string) (Suppression, error) {
 		if i >= len(fields) || fields[i] == "" {
 			continue
 		}
-		value := strings.Clone(asWritten(strings.TrimPrefix(fields[i], "\ufeff")))
+		value := strings.Clone(asWritten(fields[i]))
 		switch name {
 		case "email":
 			s.Address = value
@@ -135,7 +195,7 @@ func suppressionOf(order, fields []string) (Suppression, error) {
 		case "since":
 			since, err := time.Parse(time.RFC3339, value)
 			if err != nil {
-				return s, fmt.Errorf("since %q is no time such as 2026-01-02T03:04:05Z", value)
+				return s, fmt.Errorf("since %.40q is no time such as 2026-01-02T03:04:05Z", value)
 			}
 			s.Since = since.UTC()
 		}

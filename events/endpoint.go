@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,10 +21,13 @@ import (
 const (
 	// maxCall is the longest body of a call, in octets; SendGrid's are the longest, 768 KB.
 	maxCall = 10 << 20
-	// maxCalls bounds the bodies that are read at once, in octets: whoever comes
+	// maxCalls bounds the bodies that are there at once, in octets: whoever comes
 	// above that comes again.
 	maxCalls = 16 << 20
-	// callPatience is how long a call waits for its turn.
+	// firstRead is the room that a call has at first, in octets; it doubles as its
+	// octets come, so that who sends nothing holds next to nothing.
+	firstRead = 4 << 10
+	// callPatience is how long a call waits for room.
 	callPatience = 5 * time.Second
 )
 
@@ -32,6 +36,14 @@ type Hook struct {
 	Source Source
 	// Local: only who calls from this machine is heard.
 	Local bool
+}
+
+// hook is a Hook with its series, by reason: what a call of a hook that is gone
+// counts is nowhere to be seen.
+type hook struct {
+	Hook
+
+	rejected map[string]prometheus.Counter
 }
 
 // taker takes in what a call says.
@@ -45,7 +57,7 @@ type Endpoint struct {
 	intake   taker
 	logger   *slog.Logger
 	rejected *prometheus.CounterVec
-	hooks    atomic.Pointer[map[string]Hook]
+	hooks    atomic.Pointer[map[string]hook]
 	room     *semaphore.Weighted
 }
 
@@ -70,14 +82,17 @@ const (
 
 // Replace swaps the hooks, by name.
 func (e *Endpoint) Replace(hooks map[string]Hook) {
-	for name := range hooks {
+	next := make(map[string]hook, len(hooks))
+	for name, h := range hooks {
+		counted := hook{h, make(map[string]prometheus.Counter)}
 		for _, reason := range []string{unauthenticated, malformed, tooLarge, busy, failure} {
-			e.rejected.WithLabelValues(name, reason)
+			counted.rejected[reason] = e.rejected.WithLabelValues(name, reason)
 		}
+		next[name] = counted
 	}
-	if old := e.hooks.Swap(&hooks); old != nil {
+	if old := e.hooks.Swap(&next); old != nil {
 		for name := range *old {
-			if _, kept := hooks[name]; !kept {
+			if _, kept := next[name]; !kept {
 				e.rejected.DeletePartialMatch(prometheus.Labels{"provider": name})
 			}
 		}
@@ -85,7 +100,7 @@ func (e *Endpoint) Replace(hooks map[string]Hook) {
 }
 
 // Rejection is why a call was not taken.
-type Rejection struct {
+type Rejection struct { //nolint:errname // it is an answer, and errors come with it
 	// Status is the HTTP status code, Reason the label of the metric.
 	Status int
 	Reason string
@@ -101,16 +116,16 @@ func (r *Rejection) Unwrap() error { return r.Cause }
 // Answer takes a call in. The error is a [*Rejection]; nil is 200.
 func (e *Endpoint) Answer(r *http.Request) error {
 	name := r.PathValue("name")
-	hook, known := (*e.hooks.Load())[name]
+	called, known := (*e.hooks.Load())[name]
 	if !known {
 		return &Rejection{http.StatusNotFound, "unknown", fmt.Errorf("there is no provider %q with webhooks", name)}
 	}
-	err := e.take(r, name, hook)
+	err := e.take(r, name, called.Hook)
 	if err == nil {
 		return nil
 	}
 	rejection := rejectionOf(err)
-	e.rejected.WithLabelValues(name, rejection.Reason).Inc()
+	called.rejected[rejection.Reason].Inc()
 	level := slog.LevelWarn
 	if rejection.Status == http.StatusServiceUnavailable {
 		level = slog.LevelError
@@ -142,22 +157,13 @@ func (e *Endpoint) take(r *http.Request, name string, hook Hook) error {
 	if hook.Local && !fromHere(r) {
 		return fmt.Errorf("%w: it is open to this machine only; webhook_unverified = true on the sandbox opens it", ErrUnauthenticated)
 	}
-	weight := int64(maxCall)
 	if r.ContentLength > maxCall {
 		return &http.MaxBytesError{Limit: maxCall}
-	} else if r.ContentLength >= 0 {
-		weight = r.ContentLength
 	}
-	patience, cancel := context.WithTimeout(r.Context(), callPatience)
-	defer cancel()
-	if err := e.room.Acquire(patience, weight); err != nil {
-		return &Rejection{http.StatusServiceUnavailable, busy, errors.New("too many calls at once; come again")}
-	}
-	defer e.room.Release(weight)
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxCall))
-	if _, tooLong := errors.AsType[*http.MaxBytesError](err); err != nil && !tooLong {
-		return fmt.Errorf("%w: it ended early", ErrMalformed)
-	} else if tooLong {
+	var room room
+	defer func() { e.room.Release(room.held) }()
+	body, err := e.read(r, &room)
+	if err != nil {
 		return err
 	}
 	batch, err := hook.Source.Receive(r.Context(), r.Header, body)
@@ -167,12 +173,67 @@ func (e *Endpoint) take(r *http.Request, name string, hook Hook) error {
 	return e.intake.Take(r.Context(), name, batch)
 }
 
-// fromHere: from this machine, to an address of this machine, and not on behalf
-// of somebody else.
+// room is what a call holds of the memory that all share, in octets.
+type room struct{ held int64 }
+
+// read gives the body of a call.
+func (e *Endpoint) read(r *http.Request, held *room) ([]byte, error) {
+	in := http.MaxBytesReader(nil, r.Body, maxCall)
+	var body []byte
+	for {
+		if len(body) == cap(body) {
+			bigger := make([]byte, len(body), min(max(firstRead, 2*cap(body)), maxCall+1))
+			if err := e.enlarge(r.Context(), held, int64(cap(bigger))); err != nil {
+				return nil, err
+			}
+			copy(bigger, body)
+			body = bigger
+		}
+		n, err := in.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if _, tooLong := errors.AsType[*http.MaxBytesError](err); tooLong {
+			return nil, err //nolint:wrapcheck // rejectionOf knows it
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: the body ended early", ErrMalformed)
+		}
+	}
+}
+
+// enlarge waits until a call may hold so many octets.
+func (e *Endpoint) enlarge(ctx context.Context, held *room, octets int64) error {
+	patience, cancel := context.WithTimeout(ctx, callPatience)
+	defer cancel()
+	if err := e.room.Acquire(patience, octets-held.held); err != nil {
+		return &Rejection{http.StatusServiceUnavailable, busy, errors.New("too many calls at once; come again")}
+	}
+	held.held = octets
+	return nil
+}
+
+// fromHere: from this machine, to an address of this machine by a name of this
+// machine, and not on behalf of somebody else: neither of a proxy's client nor of a
+// page whose name has become 127.0.0.1.
 func fromHere(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "Via"} {
+		if len(r.Header.Values(name)) > 0 {
+			return false
+		}
+	}
 	local, known := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	return known && isLoopback(local.String()) && isLoopback(r.RemoteAddr) &&
-		r.Header.Get("X-Forwarded-For") == "" && r.Header.Get("Forwarded") == ""
+	return known && isLoopback(local.String()) && isLoopback(r.RemoteAddr) && isLocalName(r.Host)
+}
+
+// isLocalName: a name without a dot resolves nowhere in public.
+func isLocalName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || !strings.Contains(strings.TrimSuffix(host, "."), ".")
 }
 
 func isLoopback(address string) bool {

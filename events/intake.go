@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -84,9 +86,23 @@ type IntakeOptions struct {
 // passed on, each event once. It is safe for concurrent use.
 type Intake struct {
 	options IntakeOptions
-	config  atomic.Pointer[Config]
+	setup   atomic.Pointer[setup]
 	total   *prometheus.CounterVec
 	latency *prometheus.HistogramVec
+}
+
+// setup is what a reload swaps.
+type setup struct {
+	Config
+
+	meters map[string]meters // by provider
+}
+
+// meters are the series of one provider. Others have none: an event may bear any
+// name where nobody has signed it.
+type meters struct {
+	total   map[Type]prometheus.Counter
+	latency prometheus.Observer
 }
 
 // NewIntake makes an intake.
@@ -102,47 +118,85 @@ func NewIntake(c Config, o IntakeOptions) *Intake {
 			Buckets: []float64{1, 2, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600},
 		}, []string{"provider"}),
 	}
-	i.Replace(c, nil, nil)
+	i.Replace(c, nil)
 	return i
 }
 
-// Replace swaps the configuration. The series of providers that are there begin at
-// 0, and those of others go.
-func (i *Intake) Replace(c Config, names, gone []string) {
-	i.config.Store(&c)
-	for _, name := range gone {
-		i.total.DeletePartialMatch(prometheus.Labels{"provider": name})
-		i.latency.DeletePartialMatch(prometheus.Labels{"provider": name})
-	}
+// Replace swaps the configuration and the names of the providers. The series of
+// those that are there begin at 0, and those of others go.
+func (i *Intake) Replace(c Config, names []string) {
+	next := &setup{Config: c, meters: make(map[string]meters, len(names))}
 	for _, name := range names {
-		i.latency.WithLabelValues(name)
-		for _, t := range []Type{Delivered, Bounced, Complained} {
-			i.total.WithLabelValues(name, string(t))
+		m := meters{total: make(map[Type]prometheus.Counter), latency: i.latency.WithLabelValues(name)}
+		for _, t := range Types() {
+			if t != SuppressionAdded && t != SuppressionRemoved { // nobody tells those
+				m.total[t] = i.total.WithLabelValues(name, string(t))
+			}
+		}
+		next.meters[name] = m
+	}
+	previous := i.setup.Swap(next)
+	if previous == nil {
+		return
+	}
+	for name := range previous.meters {
+		if _, kept := next.meters[name]; !kept {
+			i.total.DeletePartialMatch(prometheus.Labels{"provider": name})
+			i.latency.DeletePartialMatch(prometheus.Labels{"provider": name})
 		}
 	}
 }
 
-// Take takes in what a provider, by its configured name, tells. After an error
-// nothing is stored, and it must be told again.
+// Take takes in what a provider, by its configured name, tells. After an error it
+// must be told again.
+//
+// What an event settles is settled before it is stored, when it can still be told
+// again. Only where a nonce guards the call it is the other way round: a used one
+// may stand beside words that nobody has signed.
 func (i *Intake) Take(ctx context.Context, provider string, b Batch) error {
 	for at := range b.Events {
 		i.complete(provider, &b.Events[at])
 	}
-	for _, e := range b.Events {
-		if e.MessageID == "" || e.Recipient == "" {
-			continue
-		}
-		if err := i.options.Learner.Learn(ctx, e); err != nil {
-			return fmt.Errorf("settling message %s: %w", e.MessageID, err)
+	if b.Nonce == "" {
+		for _, e := range b.Events {
+			if err := i.settle(ctx, e); err != nil {
+				return err
+			}
 		}
 	}
-	c := i.config.Load()
-	added, err := i.options.Store.Add(ctx, provider, b, Rules{SoftBounceLimit: c.SoftBounceLimit})
+	s := i.setup.Load()
+	added, err := i.options.Store.Add(ctx, provider, b, Rules{SoftBounceLimit: s.SoftBounceLimit})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it did
 	}
+	var complained []string
 	for _, e := range added {
-		i.tell(ctx, e)
+		if b.Nonce != "" {
+			if err := i.settle(ctx, e.Event); err != nil {
+				i.options.Logger.LogAttrs(ctx, slog.LevelError, "event settles nothing", slog.Any("err", err))
+			}
+		}
+		s.count(e)
+		i.log(ctx, e)
+		if e.Type == Complained && !slices.Contains(complained, e.Provider) {
+			complained = append(complained, e.Provider)
+		}
+	}
+	for _, name := range complained {
+		if _, known := s.meters[name]; known {
+			i.watch(ctx, s.Config, name)
+		}
+	}
+	return nil
+}
+
+// settle tells the learner of an event that may be of a message of ours.
+func (i *Intake) settle(ctx context.Context, e Event) error {
+	if e.MessageID == "" || e.Recipient == "" {
+		return nil
+	}
+	if err := i.options.Learner.Learn(ctx, e); err != nil {
+		return fmt.Errorf("settling message %s: %w", e.MessageID, err)
 	}
 	return nil
 }
@@ -155,20 +209,28 @@ func (i *Intake) complete(provider string, e *Event) {
 	if e.ID == "" {
 		e.ID = ID(provider, e.Key)
 	}
-	if e.Timestamp.IsZero() {
-		e.Timestamp = i.options.Now()
+	if e.Timestamp = e.Timestamp.UTC(); !isMoment(e.Timestamp) {
+		e.Timestamp = i.options.Now().UTC()
 	}
-	e.Timestamp = e.Timestamp.UTC()
 	e.Recipient = Address(e.Recipient)
 }
 
-// tell counts and logs an event, and raises the alarm where it is one complaint
-// too many.
-func (i *Intake) tell(ctx context.Context, e Added) {
-	i.total.WithLabelValues(e.Provider, string(e.Type)).Inc()
-	if e.Type == Delivered && !e.Mailed.IsZero() {
-		i.latency.WithLabelValues(e.Provider).Observe(max(0, e.Timestamp.Sub(e.Mailed).Seconds()))
+// count counts an event, and how long its mail was on its way.
+func (s *setup) count(e Added) {
+	m, known := s.meters[e.Provider]
+	if !known {
+		return
 	}
+	if total, told := m.total[e.Type]; told {
+		total.Inc()
+	}
+	if e.Type == Delivered && !e.Mailed.IsZero() {
+		m.latency.Observe(max(0, e.Timestamp.Sub(e.Mailed).Seconds()))
+	}
+}
+
+// log has a line for each event. Whom it is about is at its message.
+func (i *Intake) log(ctx context.Context, e Added) {
 	attrs := []slog.Attr{
 		slog.String("message_id", e.MessageID), slog.String("provider", e.Provider), slog.String("type", string(e.Type)),
 		slog.String("event_id", e.ID),
@@ -177,19 +239,26 @@ func (i *Intake) tell(ctx context.Context, e Added) {
 		attrs = append(attrs, slog.String("bounce", string(e.Bounce)))
 	}
 	if e.Reason != "" || e.Response != "" {
-		attrs = append(attrs, slog.String("reason", e.Reason), slog.String("response", e.Response))
+		attrs = append(attrs, slog.String("reason", excerpt(e.Reason)), slog.String("response", excerpt(e.Response)))
 	}
 	i.options.Logger.LogAttrs(ctx, slog.LevelInfo, "event", attrs...)
-	if e.Type == Complained {
-		i.watch(ctx, e.Provider)
-	}
+}
+
+// maxExcerptBytes is the most of anybody's words in a line of the log.
+const maxExcerptBytes = 512
+
+// mailbox finds what may be a mail address in a server's words: none goes to the log.
+var mailbox = regexp.MustCompile(`("[^"]*"|[^\s<>"'(),;:]+)@[^\s<>"'(),;:]+`)
+
+func excerpt(words string) string {
+	return mailbox.ReplaceAllString(clip(words, maxExcerptBytes), "[address]")
 }
 
 // minComplaints raise an alarm: one alone is no rate.
 const minComplaints = 2
 
-func (i *Intake) watch(ctx context.Context, provider string) {
-	c := i.config.Load()
+// watch raises the alarm where there is one complaint too many.
+func (i *Intake) watch(ctx context.Context, c Config, provider string) {
 	since := i.options.Now().Add(-c.ComplaintWindow.Std())
 	complained, delivered, err := i.options.Store.Complaints(ctx, provider, since)
 	if err != nil {

@@ -15,7 +15,11 @@ type Rehearsal struct {
 	Provider string
 }
 
-// Receive reads one event. Its id, where it has one, stays.
+// maxIDBytes is more than an id of an event has.
+const maxIDBytes = 128
+
+// Receive reads one event. Its id, where it has one, stays; without one it is a new
+// event each time.
 func (r Rehearsal) Receive(_ context.Context, _ http.Header, body []byte) (Batch, error) {
 	var e Event
 	if err := json.Unmarshal(body, &e); err != nil {
@@ -26,13 +30,15 @@ func (r Rehearsal) Receive(_ context.Context, _ http.Header, body []byte) (Batch
 		return Batch{}, fmt.Errorf("%w: type %q is unknown; it is one of %v", ErrMalformed, e.Type, Types())
 	case e.Type == Bounced && e.Bounce != Hard && e.Bounce != Soft:
 		return Batch{}, fmt.Errorf("%w: bounce %q is unknown; it is %s or %s", ErrMalformed, e.Bounce, Hard, Soft)
+	case len(e.ID) > maxIDBytes:
+		return Batch{}, fmt.Errorf("%w: id has more than %d octets", ErrMalformed, maxIDBytes)
 	case e.Type != Bounced && e.Bounce != "":
 		return Batch{}, fmt.Errorf("%w: bounce is for type %s only", ErrMalformed, Bounced)
 	}
 	if e.Provider == "" {
 		e.Provider = r.Provider
 	}
-	if e.Key = e.ID; e.Key == "" {
+	if e.ID == "" {
 		e.Key = rand.Text()
 	}
 	if len(e.Raw) == 0 {

@@ -1,6 +1,10 @@
 package events
 
-import "time"
+import (
+	"cmp"
+	"strings"
+	"time"
+)
 
 // Standing is what is known of an address before an event.
 type Standing struct {
@@ -67,14 +71,14 @@ func (r Rules) Apply(s Standing, e Event) Effect {
 	return effect
 }
 
-// bounce counts a soft bounce, unless the address has taken mail since, and says
-// whether it is one too many.
+// bounce counts a soft bounce, unless the address has taken mail since or what was
+// said of it was taken back, and says whether it is one too many.
 func (f *Effect) bounce(r Rules, s Standing, e Event) Reason {
 	f.Standing.LastBounced = later(s.LastBounced, e.Timestamp)
 	switch {
 	case e.Bounce == Hard:
 		return HardBounce
-	case e.Timestamp.Before(s.LastDelivered):
+	case e.Timestamp.Before(s.LastDelivered), !e.Timestamp.After(s.Removed[""]):
 		return ""
 	}
 	f.Standing.SoftBounces++
@@ -92,12 +96,18 @@ func (f *Effect) suppress(s Standing, e Event, reason Reason) {
 	if removed, ok := s.Removed[scope]; ok && !e.Timestamp.After(removed) {
 		return
 	}
-	f.Suppress = &Suppression{
-		Address: e.Recipient, Scope: scope, Reason: reason, Provider: e.Provider, Detail: e.Reason, Since: e.Timestamp,
+	held := Suppression{
+		Address: e.Recipient, Scope: scope, Reason: reason, Provider: e.Provider,
+		Detail: detail(cmp.Or(e.Reason, e.Response)), Since: e.Timestamp,
 	}
-	if f.Suppress.Detail == "" {
-		f.Suppress.Detail = e.Response
+	if held.Validate() == nil { // else no mail can be for it
+		f.Suppress = &held
 	}
+}
+
+// detail is what fits of a server's words, in one line.
+func detail(words string) string {
+	return clip(strings.Join(strings.FieldsFunc(strings.ToValidUTF8(words, " "), unprintable), " "), maxDetailBytes)
 }
 
 func later(a, b time.Time) time.Time {

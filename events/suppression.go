@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Suppression is an address that must not be mailed.
@@ -26,29 +27,68 @@ type Suppression struct {
 
 const (
 	// maxAddressBytes is what SMTP allows (RFC 5321, 4.5.3.1.3), in octets.
-	maxAddressBytes = 254
-	maxScopeBytes   = 256
-	maxDetailBytes  = 1000
+	maxAddressBytes  = 254
+	maxScopeBytes    = 256
+	maxProviderBytes = 64
+	maxDetailBytes   = 1000
 )
 
 // Validate says what is wrong with a suppression that somebody has written.
 func (s Suppression) Validate() error {
-	address := Address(s.Address)
-	local, domain, _ := strings.Cut(address, "@")
 	switch {
-	case local == "" || domain == "" || len(address) > maxAddressBytes || strings.ContainsFunc(address, unprintable):
+	case !isAddress(s.Address):
 		return fmt.Errorf("%.80q is no address", s.Address)
 	case !s.Reason.Known():
 		return fmt.Errorf("%.40q is no reason; it is one of %v", s.Reason, Reasons())
-	case len(s.Scope) > maxScopeBytes || strings.ContainsFunc(s.Scope, unicode.IsControl):
+	case !isLine(s.Scope, maxScopeBytes):
 		return fmt.Errorf("%.40q is no scope; write one such as tag:news, or none for all mail", s.Scope)
-	case len(s.Detail) > maxDetailBytes || strings.ContainsFunc(s.Detail, unicode.IsControl):
-		return fmt.Errorf("the detail has more than %d octets, or control characters", maxDetailBytes)
+	case !isLine(s.Provider, maxProviderBytes):
+		return fmt.Errorf("%.40q is no provider; write its name, or nothing", s.Provider)
+	case !isLine(s.Detail, maxDetailBytes):
+		return fmt.Errorf("the detail has more than %d octets, or is not one line of UTF-8", maxDetailBytes)
+	case !s.Since.IsZero() && !isMoment(s.Since):
+		return fmt.Errorf("since %d is no year of a suppression", s.Since.Year())
 	}
 	return nil
 }
 
-func unprintable(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+// isAddress: it has a local part, where only quotes hold blanks and @, and a domain,
+// which no separator of a list follows.
+func isAddress(text string) bool {
+	address := Address(text)
+	at := strings.LastIndexByte(address, '@')
+	if at < 1 || at == len(address)-1 || !isLine(text, maxAddressBytes) || len(address) > maxAddressBytes {
+		return false
+	}
+	local, domain := address[:at], address[at+1:]
+	if strings.HasPrefix(local, `"`) && strings.HasSuffix(local, `"`) {
+		local = ""
+	}
+	return !strings.ContainsFunc(local+domain, unprintable) && !strings.Contains(local, "@") && !strings.ContainsAny(domain, `;,<>()"\`)
+}
+
+// isLine: it is no longer than some octets, of UTF-8, without control characters.
+func isLine(text string, most int) bool {
+	return len(text) <= most && utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func unprintable(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError
+}
+
+// isMoment: it is a time of mail, which a count of nanoseconds holds and JSON, too.
+func isMoment(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2262 }
+
+// clip gives what fits of a text in some octets, cut on a rune border.
+func clip(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
+	}
+	return text[:most]
+}
 
 // Reason is why an address is suppressed.
 type Reason string

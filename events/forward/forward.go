@@ -119,10 +119,13 @@ func (f *Forwarder) Replace(c Config) error {
 	return nil
 }
 
+// Forwards reports whether there is a forward_url.
+func (f *Forwarder) Forwards() bool { return f.target.Load() != nil }
+
 // Enqueue has events sent once tx has committed, and nothing sent where it rolls
 // back. Where there is no forward_url it does nothing.
 func (f *Forwarder) Enqueue(ctx context.Context, tx *sql.Tx, sequences []int64) error {
-	if len(sequences) == 0 || f.target.Load() == nil {
+	if len(sequences) == 0 || !f.Forwards() {
 		return nil
 	}
 	return f.insert(ctx, tx, sequences)

@@ -73,7 +73,7 @@ func New(o Options) http.Handler {
 	site.handle("/api/v1/messages/{id}", getMessage(o.Messages))
 	site.handle("/api/v1/providers", listProviders(o.Providers))
 	site.handle("/api/v1/events", listEvents(o.History))
-	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History)})
+	site.on("/api/v1/events/replay", methods{http.MethodPost: replay(o.History, o.Letters, o.Now)})
 	site.handle("/api/v1/forward/dead", listLetters(o.Letters))
 	site.on("/api/v1/forward/dead/retry", methods{http.MethodPost: retryLetters(o.Letters)})
 	site.on("/api/v1/forward/dead/{id}/retry", methods{http.MethodPost: retryLetter(o.Letters)})

@@ -31,6 +31,7 @@ type bridge struct {
 	providers []admin.Provider
 	problems  map[string]error // by name of the check
 	messages  admin.Messages   // in place of history
+	letters   *post
 	log       bytes.Buffer
 }
 
@@ -46,7 +47,7 @@ func newBridge(t *testing.T) *bridge {
 		}
 	})
 	b := &bridge{history: s.History(), providers: []admin.Provider{{Status: delivery.Status{Name: "try", Breaker: "closed", SuccessRate: 1, Score: 100}, Type: "sandbox"}}}
-	b.messages = b.history
+	b.messages, b.letters = b.history, &post{forwards: true}
 	b.history.Record(delivery.Record{
 		ID: "01A", Time: now, MailFrom: "bounces@example.com", From: "shop@example.com", Subject: "<Hello>", Bytes: 99,
 		Recipients: []delivery.Recipient{{Recipient: "a@example.com", State: providers.Accepted, Provider: "try"}},
@@ -61,7 +62,9 @@ func newBridge(t *testing.T) *bridge {
 	return b
 }
 
-func (b *bridge) handler() http.Handler {
+func (b *bridge) handler() http.Handler { return b.handlerOf(b.history) }
+
+func (b *bridge) handlerOf(history admin.History) http.Handler {
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "bridge_smtp_connections", Help: "Connections."}))
 	check := func(name string) admin.Check {
@@ -69,7 +72,8 @@ func (b *bridge) handler() http.Handler {
 	}
 	return admin.New(admin.Options{
 		Messages:  b.messages,
-		History:   b.history,
+		History:   history,
+		Letters:   b.letters,
 		Providers: func(context.Context) []admin.Provider { return b.providers },
 		Ready:     []admin.Check{check("smtp"), check("store")},
 		Metrics:   registry,

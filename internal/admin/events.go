@@ -1,10 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,13 +20,22 @@ import (
 
 // History is what is known of messages beyond their reply.
 type History interface {
+	Suppressions
+
 	Events(ctx context.Context, q store.EventQuery) (store.EventPage, error)
+	// Replay has events passed on again, and gives their number.
 	Replay(ctx context.Context, from, to time.Time) (int, error)
-	Suppressions(ctx context.Context, q store.SuppressionQuery) (store.SuppressionPage, error)
-	Suppress(ctx context.Context, all ...events.Suppression) (int, error)
-	Lift(ctx context.Context, address string, scope *string) error
 	Recipient(ctx context.Context, address string) (store.Recipient, error)
 	Counts(ctx context.Context, q store.CountQuery) ([]store.Counts, error)
+}
+
+// Suppressions are who must not be mailed.
+type Suppressions interface {
+	Suppressions(ctx context.Context, q store.SuppressionQuery) (store.SuppressionPage, error)
+	// Suppress gives the number of those that were not there.
+	Suppress(ctx context.Context, all ...events.Suppression) (int, error)
+	// Lift takes away those of a scope, all where it is nil, or gives store.ErrNotFound.
+	Lift(ctx context.Context, address string, scope *string) error
 }
 
 func listEvents(history History) handler {
@@ -39,6 +50,9 @@ func listEvents(history History) handler {
 		q := store.EventQuery{
 			Type: values.Get("type"), Provider: values.Get("provider"), Recipient: values.Get("recipient"),
 			MessageID: values.Get("message_id"), Cursor: values.Get("cursor"), After: -1,
+		}
+		if err := addressOf(values, "recipient"); err != nil {
+			return err
 		}
 		if q.Type != "" && !events.Type(q.Type).Known() {
 			return badParameter("type", q.Type, "one of "+words(events.Types()))
@@ -57,6 +71,14 @@ func listEvents(history History) handler {
 		}
 		return writeJSON(w, list[events.Event]{Items: page.Events, NextCursor: page.Next})
 	}
+}
+
+// addressOf refuses what compares as nobody: it would be no filter, and show all.
+func addressOf(values url.Values, name string) error {
+	if values.Has(name) && events.Address(values.Get(name)) == "" {
+		return badParameter(name, values.Get(name), "an address")
+	}
+	return nil
 }
 
 // listError is why there is no page.
@@ -84,18 +106,37 @@ const maxBody = 64 << 10
 
 // readJSON reads the body of a request; an empty one changes nothing of v.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	decoder.DisallowUnknownFields()
-	if r.ContentLength == 0 {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)) //nolint:forbidigo // up to maxBody
+	if err != nil {
+		return unread(err)
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	if err := decoder.Decode(v); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err = decoder.Decode(v); err == nil {
+		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("something follows it")
+		}
+	}
+	if err != nil {
 		return &problem{Status: http.StatusBadRequest, Detail: "the body is not what is expected here, as JSON: " + err.Error()}
 	}
 	return nil
 }
 
-func replay(history History) handler {
+// unread is a body that is too long, or did not come whole.
+func unread(err error) *problem {
+	if tooLong, is := errors.AsType[*http.MaxBytesError](err); is {
+		return &problem{Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the body is longer than %d octets", tooLong.Limit)}
+	}
+	return &problem{Status: http.StatusBadRequest, Detail: "the body ended early"}
+}
+
+// replay has events passed on again. Times are brought to where events can have
+// come: the store counts them in nanoseconds.
+func replay(history History, letters Letters, now func() time.Time) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := noParameters(r); err != nil {
 			return err
@@ -110,7 +151,17 @@ func replay(history History) handler {
 				Detail: `give the time in which the events came, such as {"from":"2026-01-02T00:00:00Z","to":"2026-01-03T00:00:00Z"}`,
 			}
 		}
-		n, err := history.Replay(r.Context(), body.From, body.To)
+		if !letters.Forwards() {
+			return &problem{Status: http.StatusConflict, Detail: "events are not passed on; set [events] forward_url first"}
+		}
+		from, to := body.From, body.To
+		if first := time.Unix(0, 0); from.Before(first) {
+			from = first
+		}
+		if last := now().Add(time.Minute); to.After(last) {
+			to = last
+		}
+		n, err := history.Replay(r.Context(), from, to)
 		if err != nil {
 			return fmt.Errorf("replaying events: %w", err)
 		}
@@ -160,6 +211,9 @@ func stats(history History, now func() time.Time) handler {
 		q.From = q.To.Add(-statsWindow)
 		if err := timeOf(values, "from", &q.From); err != nil {
 			return err
+		}
+		if !q.From.Before(q.To) {
+			return badParameter("from", q.From.Format(time.RFC3339), "a time before "+q.To.Format(time.RFC3339))
 		}
 		counts, err := history.Counts(r.Context(), q)
 		if err != nil {

@@ -15,6 +15,8 @@ type Letters interface {
 	Dead(ctx context.Context, limit int, cursor string) (letters []forward.Letter, next string, err error)
 	Retry(ctx context.Context, id int64) error
 	RetryAll(ctx context.Context) (int, error)
+	// Forwards reports whether events are passed on at all.
+	Forwards() bool
 }
 
 func listLetters(letters Letters) handler {

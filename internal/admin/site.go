@@ -82,6 +82,9 @@ func (s *site) on(path string, known methods) {
 	}))
 }
 
+// errCutOff is wrapped by what fails once the head has gone out as 200.
+var errCutOff = errors.New("the answer is cut off")
+
 // page is the one place that turns errors into answers.
 func (s *site) page(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -90,12 +93,15 @@ func (s *site) page(h handler) http.Handler {
 			return
 		}
 		p := &problem{Status: http.StatusInternalServerError, Detail: "the bridge failed; its log says why"}
-		level := slog.LevelError
+		level, path := slog.LevelError, r.Pattern // the path may hold an address
 		if errors.As(err, &p) {
-			level = slog.LevelDebug
+			level, path = slog.LevelDebug, r.URL.Path
 		}
 		s.logger.LogAttrs(r.Context(), level, "request failed", slog.String("method", r.Method),
-			slog.String("path", r.URL.Path), slog.Int("status", p.Status), slog.Any("err", err))
+			slog.String("path", path), slog.Int("status", p.Status), slog.Any("err", err))
+		if errors.Is(err, errCutOff) {
+			panic(http.ErrAbortHandler) // a broken connection is the only sign left
+		}
 		p.write(w)
 	})
 }

@@ -1,11 +1,12 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
-	"strings"
 	"time"
 
 	"smtpbridge/events"
@@ -23,6 +24,9 @@ func listSuppressions(history History) handler {
 		}
 		q := store.SuppressionQuery{
 			Address: values.Get("email"), Reason: values.Get("reason"), Provider: values.Get("provider"), Cursor: values.Get("cursor"),
+		}
+		if err := addressOf(values, "email"); err != nil {
+			return err
 		}
 		if q.Reason != "" && !events.Reason(q.Reason).Known() {
 			return badParameter("reason", q.Reason, "one of "+words(events.Reasons()))
@@ -62,8 +66,7 @@ func exportSuppressions(w http.ResponseWriter, r *http.Request, history History,
 			break
 		}
 		if page, err = history.Suppressions(r.Context(), q); err != nil {
-			// The head has gone out as 200: a broken connection is the only sign left.
-			panic(http.ErrAbortHandler)
+			return fmt.Errorf("%w: listing suppressions: %w", errCutOff, err)
 		}
 	}
 	_ = out.Flush() // the client has gone where this fails
@@ -83,31 +86,54 @@ func importSuppressions(history History) handler {
 		if err := noParameters(r); err != nil {
 			return err
 		}
-		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "text/csv" {
+		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "text/csv" {
 			return &problem{Status: http.StatusUnsupportedMediaType, Detail: "the list must be text/csv, in the form of the export"}
 		}
-		added, err := importCSV(r, history, http.MaxBytesReader(w, r.Body, maxImport))
-		if errors.Is(err, events.ErrMalformed) {
-			return &problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf("%v; %d were added before", err, added)}
+		body := &upload{in: http.MaxBytesReader(w, r.Body, maxImport)}
+		added, err := importCSV(r.Context(), history, body)
+		var refusal *problem
+		switch {
+		case err == nil:
+			return writeJSON(w, map[string]int{"added": added})
+		case body.err != nil:
+			refusal = unread(body.err)
+		case errors.Is(err, events.ErrMalformed):
+			refusal = &problem{Status: http.StatusBadRequest, Detail: err.Error()}
+		default:
+			return fmt.Errorf("importing suppressions, of which %d were added: %w", added, err)
 		}
-		if err != nil {
-			return fmt.Errorf("importing suppressions: %w", err)
-		}
-		return writeJSON(w, map[string]int{"added": added})
+		refusal.Detail += fmt.Sprintf("; %d were added before", added)
+		return refusal
 	}
 }
 
-func importCSV(r *http.Request, history History, body io.Reader) (added int, err error) {
+// upload keeps why a body cannot be read.
+type upload struct {
+	in  io.Reader
+	err error
+}
+
+// Read implements [io.Reader].
+func (u *upload) Read(p []byte) (int, error) {
+	n, err := u.in.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.err = err
+	}
+	return n, err //nolint:wrapcheck // it is the body's own
+}
+
+// importCSV adds what stands before an error, too.
+func importCSV(ctx context.Context, history History, body io.Reader) (added int, err error) {
 	batch := make([]events.Suppression, 0, importBatch)
 	hand := func() error {
-		n, err := history.Suppress(r.Context(), batch...)
+		n, err := history.Suppress(ctx, batch...)
 		added += n
 		batch = batch[:0]
 		return err //nolint:wrapcheck // the handler does
 	}
 	for s, err := range events.ReadCSV(body) {
 		if err != nil {
-			return added, err
+			return added, errors.Join(err, hand())
 		}
 		if batch = append(batch, s); len(batch) == importBatch {
 			if err := hand(); err != nil {
@@ -135,6 +161,9 @@ func getSuppression(history History) handler {
 }
 
 func showSuppression(w http.ResponseWriter, r *http.Request, history History) error {
+	if events.Address(r.PathValue("email")) == "" { // it would be no filter
+		return notSuppressed(r.PathValue("email"))
+	}
 	page, err := history.Suppressions(r.Context(), store.SuppressionQuery{Address: r.PathValue("email"), Limit: maxLimit})
 	if err != nil {
 		return fmt.Errorf("getting a suppression: %w", err)

@@ -120,6 +120,7 @@ func (a *Alerts) Replace(c Config, names []string) {
 		}
 	}
 	for _, name := range names {
+		a.total.WithLabelValues(name, string(complaints))
 		for _, category := range providers.Categories() {
 			if category.Policy().EscalateAfter > 0 {
 				a.total.WithLabelValues(name, string(category))

@@ -79,8 +79,8 @@ func start(t *testing.T, status int) *harness {
 		server.Close()
 	})
 	t.Cleanup(func() {
-		if n, err := testutil.GatherAndCount(registry, "bridge_escalations_total"); err != nil || n != 18 {
-			t.Errorf("%d series, %v; want one for each of two providers and nine categories", n, err)
+		if n, err := testutil.GatherAndCount(registry, "bridge_escalations_total"); err != nil || n != 20 {
+			t.Errorf("%d series, %v; want one for each of two providers and ten categories, complaints among them", n, err)
 		}
 	})
 	return h
@@ -157,6 +157,43 @@ func TestEscalationIsNotTaken(t *testing.T) {
 	log := h.log.String()
 	if strings.Contains(log, "hunter2") || !strings.Contains(log, `"target":"slack","err":"HTTP 500 Internal Server Error"`) {
 		t.Errorf("the log:\n%s", log)
+	}
+	<-h.posts
+}
+
+// Complaints are told of with their number, once in an interval, and no success of
+// the provider takes them back.
+func TestComplained(t *testing.T) {
+	h := start(t, http.StatusOK)
+	since := h.now.Add(-24 * time.Hour)
+	h.Complained("mail", 2, 1999, since)
+	var got alerts.Escalation
+	_, body, _ := strings.Cut(<-h.posts, " ")
+	if err := json.Unmarshal([]byte(body), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := alerts.Escalation{
+		Provider: "mail", Category: "complaints", Class: providers.Category("complaints").Class(), Failures: 2,
+		Since: since, Time: h.now, Message: "2 complaints for 1999 delivered mails",
+	}
+	if got != want {
+		t.Errorf("the webhook got %+v, want %+v", got, want)
+	}
+	if post := <-h.posts; !strings.Contains(post, "provider mail: 2 × complaints since 2026-01-01T03:04:05Z: 2 complaints for 1999 delivered mails") {
+		t.Errorf("Slack got %s", post)
+	}
+	h.Succeeded("mail")
+	h.Complained("mail", 3, 2000, since)
+	h.Complained("other", 2, 0, since)
+	for range 2 {
+		if post := <-h.posts; !strings.Contains(post, "other") {
+			t.Errorf("told of mail twice in an interval: %s", post)
+		}
+	}
+	h.now = h.now.Add(time.Hour)
+	h.Complained("mail", 9, 2000, since)
+	if post := <-h.posts; !strings.Contains(post, `"failures":9`) {
+		t.Errorf("after an hour the webhook got %s", post)
 	}
 	<-h.posts
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,11 +26,12 @@ func (a *App) hooks(all []Provider) map[string]events.Hook {
 			hooks[p.Name] = events.Hook{Source: p.webhook(a.transport)}
 		}
 		if p.Type == sandboxType {
-			before, open := hooks[testHook]
-			hooks[testHook] = events.Hook{
-				Source: events.Rehearsal{Provider: p.Name},
-				Local:  !p.unverified && (!open || before.Local),
+			test, another := hooks[testHook]
+			if !another {
+				test = events.Hook{Source: events.Rehearsal{Provider: p.Name}, Local: true}
 			}
+			test.Local = test.Local && !p.unverified
+			hooks[testHook] = test
 		}
 	}
 	return hooks
@@ -55,7 +55,7 @@ func (a *App) newIntake(c Config) error {
 	})
 	a.endpoint = events.NewEndpoint(a.intake, a.logger, a.registry)
 	a.rehearsal = newRehearsal(a.intake, a.logger)
-	return a.reloadEvents(Config{}, c)
+	return a.reloadEvents(c)
 }
 
 // newForwarder makes the way to the application, and has the history enqueue for it.
@@ -77,10 +77,8 @@ func (a *App) newForwarder(c Config) error {
 }
 
 // reloadEvents swaps what providers may tell.
-func (a *App) reloadEvents(old, c Config) error {
-	names := c.names()
-	gone := slices.DeleteFunc(old.names(), func(name string) bool { return slices.Contains(names, name) })
-	a.intake.Replace(c.Events.Config, names, gone)
+func (a *App) reloadEvents(c Config) error {
+	a.intake.Replace(c.Events.Config, c.names())
 	a.endpoint.Replace(a.hooks(c.Providers))
 	return a.forwarder.Replace(c.Events.Forward) //nolint:wrapcheck // it names the key
 }

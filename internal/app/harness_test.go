@@ -111,7 +111,9 @@ func (b *bridge) send(t *testing.T, to ...string) string {
 const mail = "From: App <app@example.com>\r\nTo: you@sandbox.test\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 
 // sendTo speaks SMTP as net/smtp does, and keeps the text of the last reply.
-func sendTo(address string, to ...string) (string, error) {
+func sendTo(address string, to ...string) (string, error) { return sendMail(address, mail, to...) }
+
+func sendMail(address, text string, to ...string) (string, error) {
 	client, err := smtp.Dial(address)
 	if err != nil {
 		return refusal(err)
@@ -133,7 +135,7 @@ func sendTo(address string, to ...string) (string, error) {
 		return refusal(err)
 	}
 	data := client.Text.DotWriter()
-	if _, err := io.WriteString(data, mail); err != nil {
+	if _, err := io.WriteString(data, text); err != nil {
 		return "", err
 	}
 	if err := data.Close(); err != nil {

@@ -11,15 +11,16 @@ import (
 const (
 	// reportsWaiting is how many events of sandboxes may wait.
 	reportsWaiting = 4096
+	// reportsAtOnce is how many of them share a transaction.
+	reportsAtOnce = 256
 	// reportDelay lets the reply go first, as it would.
 	reportDelay = 100 * time.Millisecond
 )
 
 // report is what a sandbox tells.
 type report struct {
-	provider string
-	event    events.Event
-	due      time.Time
+	event events.Event
+	due   time.Time
 }
 
 // rehearsal brings what sandboxes tell to the intake, as a webhook would.
@@ -35,8 +36,9 @@ func newRehearsal(intake *events.Intake, logger *slog.Logger) *rehearsal {
 
 // Report implements sandbox.Reporter.
 func (r *rehearsal) Report(provider string, e events.Event) {
+	e.Provider, e.ID = provider, events.ID(provider, e.Key)
 	select {
-	case r.queue <- report{provider, e, time.Now().Add(reportDelay)}:
+	case r.queue <- report{e, time.Now().Add(reportDelay)}:
 	default:
 		r.logger.Warn("the sandbox's event is lost: too many wait", slog.String("message_id", e.MessageID))
 	}
@@ -46,9 +48,8 @@ func (r *rehearsal) Report(provider string, e events.Event) {
 func (r *rehearsal) run(ctx context.Context) {
 	for {
 		select {
-		case next := <-r.queue:
-			r.wait(ctx, next.due)
-			r.pass(ctx, next)
+		case first := <-r.queue:
+			r.pass(ctx, first)
 		case <-ctx.Done():
 			for len(r.queue) > 0 {
 				r.pass(ctx, <-r.queue)
@@ -58,19 +59,25 @@ func (r *rehearsal) run(ctx context.Context) {
 	}
 }
 
+// pass hands on a report, and those that wait behind it, once the last is due.
+func (r *rehearsal) pass(ctx context.Context, last report) {
+	batch := events.Batch{Events: []events.Event{last.event}}
+	for len(batch.Events) < reportsAtOnce && len(r.queue) > 0 {
+		last = <-r.queue
+		batch.Events = append(batch.Events, last.event)
+	}
+	r.wait(ctx, last.due)
+	if err := r.intake.Take(context.WithoutCancel(ctx), sandboxType, batch); err != nil {
+		r.logger.LogAttrs(ctx, slog.LevelError, "the sandbox's events are lost",
+			slog.Int("events", len(batch.Events)), slog.Any("err", err))
+	}
+}
+
 func (r *rehearsal) wait(ctx context.Context, due time.Time) {
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	}
-}
-
-func (r *rehearsal) pass(ctx context.Context, next report) {
-	batch := events.Batch{Events: []events.Event{next.event}}
-	if err := r.intake.Take(context.WithoutCancel(ctx), next.provider, batch); err != nil {
-		r.logger.LogAttrs(ctx, slog.LevelError, "the sandbox's event is lost",
-			slog.String("message_id", next.event.MessageID), slog.Any("err", err))
 	}
 }

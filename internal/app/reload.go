@@ -41,7 +41,7 @@ func (a *App) reload(ctx context.Context) {
 	a.smtp.Reload(c.smtp())
 	a.pipeline.Replace(c.settings(a.build(c.Providers)))
 	a.alerts.Replace(c.Alerts, c.names())
-	if err := a.reloadEvents(*a.current.Load(), c); err != nil {
+	if err := a.reloadEvents(c); err != nil {
 		a.logger.ErrorContext(ctx, "what the application is told goes where it went before", slog.Any("err", err))
 	}
 	a.current.Store(&c)

@@ -8,7 +8,13 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
+
+// maxHTTPConnections bounds the memory that connections take; whoever comes above
+// that waits.
+const maxHTTPConnections = 256
 
 // web is an HTTP server and the listener that it will serve.
 type web struct {
@@ -38,6 +44,7 @@ func (w *web) listen(ctx context.Context) error {
 	if w.listener, err = config.Listen(ctx, "tcp", w.server.Addr); err != nil {
 		return fmt.Errorf("listening for HTTP: %w; stop what listens there, or change %s", err, w.key)
 	}
+	w.listener = netutil.LimitListener(w.listener, maxHTTPConnections)
 	return nil
 }
 

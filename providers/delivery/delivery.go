@@ -93,10 +93,13 @@ func (p *Pipeline) Deliver(ctx context.Context, m *translate.Message) providers.
 		return t.drop(ctx)
 	}
 	groups, refusal := t.setup.ways(t.oneGroup[:0], m)
+	if refusal == nil {
+		groups, refusal = t.withhold(ctx, groups)
+	}
 	if refusal != nil {
 		return t.refuse(ctx, refusal)
 	}
-	t.plan(t.withhold(ctx, groups))
+	t.plan(groups)
 	return t.send(ctx)
 }
 
@@ -115,7 +118,8 @@ func (p *Pipeline) Replied(id string, given bool) {
 }
 
 // Learn takes in what an event says of a message: the provider has it for this
-// recipient, or has not.
+// recipient, or has not. Nothing follows where that was known, or nobody of the
+// message has the address.
 func (p *Pipeline) Learn(ctx context.Context, id string, result providers.Result) error {
 	if p.memory == nil {
 		return nil

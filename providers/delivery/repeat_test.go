@@ -519,3 +519,24 @@ func TestLearn(t *testing.T) {
 		t.Errorf("%d taken after %d requests, want 2 and 1", outcome.Accepted(), api.requests())
 	}
 }
+
+// While a message is in flight an event about one of several recipients must not
+// end the wait of a repeat: the others may still be taken.
+func TestLearnInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api, remembered := says("first", taken), new(memory)
+		api.took = 10 * time.Second
+		p, _ := pipeline(t, nil, func(o *delivery.Options) { o.Memory = remembered }, api)
+		first := make(chan providers.Outcome, 1)
+		go func() { first <- p.Deliver(t.Context(), again(t, "01A", messageID)) }()
+		synctest.Wait()
+		if err := p.Learn(t.Context(), "01A", providers.Result{Recipient: "a@example.com", State: providers.Accepted, Provider: "first"}); err != nil {
+			t.Error(err)
+		}
+		second := p.Deliver(t.Context(), again(t, "01B", messageID))
+		if outcome := <-first; outcome.Accepted() != 2 || second.Accepted() != 2 || api.requests() != 1 {
+			t.Errorf("%v and %v after %d requests", results(outcome), results(second), api.requests())
+		}
+		closePipeline(t, p)
+	})
+}

@@ -30,6 +30,7 @@ const (
 	scopeTag    = "tag:"
 	scopeGroup  = "group:"
 	scopeStream = "stream:"
+	scopeList   = "list:"
 )
 
 // suppressed gives the scopes for which mail to an address must not leave. Nobody
@@ -69,67 +70,105 @@ func errSuppressed(scope string) *providers.Error {
 
 // withhold takes out of the groups whom the message must not reach: the whole
 // mail is known now, so also who has left the group, tag or stream that it
-// belongs to.
-func (t *transaction) withhold(ctx context.Context, groups []group) []group {
-	var mine []string // the scopes of the message, once somebody is held
-	for i := range groups {
-		groups[i].recipients = slices.DeleteFunc(groups[i].recipients, func(recipient string) bool {
-			held, failure := t.pipeline.suppressed(ctx, t.setup, recipient)
-			if failure != nil {
-				t.ledger.refuse([]string{recipient}, failure)
-				return true
-			}
-			if len(held) > 0 && mine == nil {
-				mine = t.setup.scopes(t.message)
-			}
-			at := slices.IndexFunc(mine, func(scope string) bool { return slices.Contains(held, scope) })
-			if len(held) == 0 || at < 0 {
-				return false
-			}
-			t.hold(ctx, recipient, mine[at])
-			return true
+// belongs to. Where that cannot be known of somebody, nobody is sent to.
+func (t *transaction) withhold(ctx context.Context, groups []group) ([]group, *providers.Error) {
+	held := make([]providers.Outcome, len(groups))
+	for i, g := range groups {
+		var failure *providers.Error
+		if held[i], failure = t.held(ctx, g); failure != nil {
+			return nil, failure
+		}
+	}
+	for i, outcome := range held {
+		if len(outcome) == 0 {
+			continue
+		}
+		t.ledger.preset(outcome)
+		// They may be the envelope's own, which stays as it is.
+		groups[i].recipients = slices.DeleteFunc(slices.Clone(groups[i].recipients), func(recipient string) bool {
+			return slices.ContainsFunc(outcome, func(r providers.Result) bool { return r.Recipient == recipient })
 		})
 	}
-	return slices.DeleteFunc(groups, func(g group) bool { return len(g.recipients) == 0 })
+	return slices.DeleteFunc(groups, func(g group) bool { return len(g.recipients) == 0 }), nil
 }
 
-// hold refuses or drops the mail of one recipient.
-func (t *transaction) hold(ctx context.Context, recipient, scope string) {
-	refusal := errSuppressed(scope)
-	t.log(ctx, slog.LevelInfo, "recipient is suppressed", slog.String("scope", scope),
-		slog.String("suppressed", t.setup.Config.Suppressed))
-	if t.setup.Config.Suppressed == suppressedReject {
-		t.ledger.refuse([]string{recipient}, refusal)
-		return
+// held is what becomes of those in a group whom the message must not reach.
+func (t *transaction) held(ctx context.Context, g group) (held providers.Outcome, failure *providers.Error) {
+	var mine []string // the scopes of the message, once somebody is held
+	for _, recipient := range g.recipients {
+		scopes, failure := t.pipeline.suppressed(ctx, t.setup, recipient)
+		if failure != nil {
+			return nil, failure
+		}
+		if len(scopes) > 0 && mine == nil {
+			mine = g.scopes(t.message)
+		}
+		at := slices.IndexFunc(mine, func(scope string) bool {
+			return slices.ContainsFunc(scopes, func(s string) bool { return sameScope(s, scope) })
+		})
+		if at >= 0 {
+			held = append(held, t.hold(ctx, recipient, mine[at]))
+		}
 	}
-	t.ledger.preset(providers.Fail([]string{recipient}, providers.Accepted, nil))
+	return held, nil
+}
+
+// hold refuses or drops the mail of one recipient. Who it is stands in the record.
+func (t *transaction) hold(ctx context.Context, recipient, scope string) providers.Result {
+	refusal := errSuppressed(scope)
+	t.log(ctx, slog.LevelInfo, "recipient is suppressed",
+		slog.String("scope", scope), slog.String("suppressed", t.setup.Config.Suppressed))
+	if t.setup.Config.Suppressed == suppressedReject {
+		return providers.Result{Recipient: recipient, State: providers.Refused, Err: refusal}
+	}
 	t.ledger.lose([]string{"not sent to " + recipient + ": " + refusal.Message})
+	return providers.Result{Recipient: recipient, State: providers.Accepted}
+}
+
+// sameScope: tags compare without case, as Mailgun's do (manual, "Tagging").
+func sameScope(a, b string) bool {
+	return a == b || strings.HasPrefix(a, scopeTag) && strings.EqualFold(a, b)
 }
 
 // scopes are those that a message belongs to: all mail, its tags, its
-// unsubscribe group (X-SMTPAPI asm_group_id), and its stream, which is that of
-// the accounts where it names none.
-func (s *setup) scopes(m *translate.Message) []string {
+// unsubscribe group (X-SMTPAPI asm_group_id), its contact list and that one's topic
+// (X-SES-List-Management-Options), and its stream, which is that of the accounts
+// that may carry it where it names none.
+func (g group) scopes(m *translate.Message) []string {
 	scopes := []string{allMail}
 	for _, tag := range m.Directives.Tags {
 		scopes = append(scopes, scopeTag+tag)
 	}
 	stream := ""
 	for _, o := range m.Directives.Options {
-		switch o.Name {
+		switch strings.ToLower(o.Name) {
 		case "asm_group_id":
 			scopes = append(scopes, scopeGroup+strings.Trim(o.Value, `" `))
-		case "X-PM-Message-Stream":
+		case "x-ses-list-management-options":
+			scopes = append(scopes, lists(o.Value)...)
+		case "x-pm-message-stream":
 			stream = o.Value
 		}
 	}
 	if stream != "" {
 		return append(scopes, scopeStream+stream)
 	}
-	for _, c := range s.candidates {
+	for _, c := range g.route.candidates {
 		if stream := c.Capabilities().Stream; stream != "" {
 			scopes = append(scopes, scopeStream+stream)
 		}
+	}
+	return scopes
+}
+
+// lists reads "news; topic=sports", which is "contactListName=news;topicName=sports"
+// elsewhere: the list, and its topic where there is one.
+func lists(value string) []string {
+	name := func(text string) string { return strings.Trim(text[strings.IndexByte(text, '=')+1:], "{} ") }
+	list, topic, _ := strings.Cut(value, ";")
+	scopes := []string{scopeList + name(list)}
+	if topic = name(topic); topic != "" {
+		scopes = append(scopes, scopes[0]+"/"+topic)
 	}
 	return scopes
 }

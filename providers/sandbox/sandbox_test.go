@@ -299,3 +299,38 @@ func TestConfigValidate(t *testing.T) {
 		t.Errorf("problems %q, want %q", problems, want)
 	}
 }
+
+// Who is accepted under the name of an event is told of by it, once; all others are
+// not.
+func TestSendReports(t *testing.T) {
+	told := new(shelf)
+	p := sandbox.New(sandbox.Config{Name: "try", Type: "sandbox"}, new(shelf), told)
+	recipients := []string{
+		"delivered@sandbox.test", "hardbounce@sandbox.test", "SoftBounce+1@Sandbox.test", "complaint@sandbox.test",
+		"unsubscribe@sandbox.test", "open@sandbox.test", "click@sandbox.test",
+		"you@sandbox.test", "delivered@example.com", "bounce@sandbox.test", "ambiguous@sandbox.test", "delivered2@sandbox.test",
+	}
+	m := parse(t, "From: app@example.com\nSubject: Hello\n\nA text.\n", recipients...)
+	for range 2 {
+		p.Send(t.Context(), m)
+	}
+	want := []string{
+		"delivered delivered@sandbox.test", "bounced hard hardbounce@sandbox.test", "bounced soft SoftBounce+1@Sandbox.test",
+		"complained complaint@sandbox.test", "unsubscribed unsubscribe@sandbox.test", "opened open@sandbox.test", "clicked click@sandbox.test",
+	}
+	var got []string
+	keys := make(map[string]bool)
+	for _, e := range told.told {
+		got = append(got, strings.Join(strings.Fields(fmt.Sprint(e.Type, " ", e.Bounce, " ", e.Recipient)), " "))
+		keys[e.Key] = true
+		if e.MessageID != "01J" || e.ProviderMessageID != "sandbox-01J" || e.Timestamp.IsZero() || !json.Valid(e.Raw) || e.Scope != "" {
+			t.Errorf("%+v is not of the message", e)
+		}
+	}
+	if diff := cmp.Diff(append(want, want...), got); diff != "" {
+		t.Errorf("told of (-want +got):\n%s", diff)
+	}
+	if len(keys) != len(want) {
+		t.Errorf("%d keys, want %d: what is told again is the same", len(keys), len(want))
+	}
+}
