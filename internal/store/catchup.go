@@ -3,28 +3,113 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 )
 
-// landedSince are the outcomes that may have come after a time.
-const landedSince = `SELECT id, received, outcome FROM messages WHERE landed = 1 AND deadline >= ? ORDER BY number`
+// landedSince are the outcomes that may have come after a time, each with the
+// message that it repeats.
+const (
+	landedColumns = `WITH repeats AS MATERIALIZED
+		(SELECT continued_by AS number, MIN(id) AS earlier FROM messages WHERE continued_by IS NOT NULL GROUP BY continued_by)
+	SELECT id, COALESCE(earlier, ''), received, outcome FROM messages LEFT JOIN repeats USING (number)
+	WHERE landed = 1 AND `
+	landedSince = landedColumns + `deadline >= ? ORDER BY number`
+	// landedShared: of a bridge that shares the database also those that are nowhere
+	// in the history although their time is up: another bridge has ended and is not
+	// there any more.
+	landedShared = landedColumns + `(instance = $1 AND deadline >= $2
+		OR deadline >= $3 AND deadline < $4 AND received > $5
+			AND NOT EXISTS (SELECT 1 FROM bridge_history.messages AS logged WHERE logged.id = messages.id))
+		ORDER BY number`
+	// sweepShared: nobody will say any more what became of these.
+	sweepShared = `UPDATE messages SET landed = 1, reply = CASE reply WHEN 0 THEN 2 ELSE reply END
+		WHERE (landed = 0 OR reply = 0) AND deadline >= $1 AND deadline < $2`
+)
+
+// catchUpMargin is more than lies between the end of a deadline and the record of
+// what came just before it.
+const catchUpMargin = time.Minute
 
 // catchUp takes over what became of messages just before an end without warning:
 // it is on record of the SMTP path, and no event of it may be lost.
-func (h *History) catchUp(ctx context.Context, deliveries *database) error {
+func (h *History) catchUp(ctx context.Context, deliveries *database) (err error) {
 	since, err := h.loggedUpTo(ctx)
 	if err != nil {
 		return err
 	}
-	rows, err := deliveries.QueryContext(ctx, landedSince, since)
+	now := h.now()
+	text, args := landedSince, []any{since - int64(catchUpMargin)}
+	if deliveries.isServer() {
+		text, args = landedShared, []any{
+			h.instance, since - int64(catchUpMargin),
+			now.Add(-delivery.Retention).UnixNano(), now.Add(-catchUpMargin).UnixNano(), h.kept(now),
+		}
+	}
+	if err := h.takeOver(ctx, deliveries, text, args); err != nil {
+		return err
+	}
+	return h.do(ctx, func(ctx context.Context, w *work) error { // not before all are in
+		_, err := w.exec(ctx, putProgress, h.progress(), now.UnixNano())
+		return err
+	})
+}
+
+// progress is the name of what loggedUpTo says of this bridge.
+func (h *History) progress() string {
+	if h.db.isServer() {
+		return loggedUpTo + " " + h.instance
+	}
+	return loggedUpTo
+}
+
+// kept is when the oldest message came that the history has, with a margin.
+func (h *History) kept(now time.Time) int64 {
+	return now.Add(-min(h.retention, delivery.Retention) + catchUpMargin).UnixNano()
+}
+
+const (
+	// adoptInterval is how often it is looked for what bridges have left behind that
+	// are not there any more, and adoptSpan for how old: one may have looked in vain.
+	adoptInterval = time.Minute
+	adoptSpan     = 15 * time.Minute
+)
+
+// adopt takes over what became of messages whose bridge does not say it any more:
+// another in its place may never come. It does so until ctx ends.
+func (h *History) adopt(ctx context.Context, deliveries *database) {
+	tick := time.NewTicker(adoptInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			h.report(ctx, h.adoptOnce(ctx, deliveries))
+		}
+	}
+}
+
+func (h *History) adoptOnce(ctx context.Context, deliveries *database) error {
+	now := h.now()
+	since, until := now.Add(-adoptSpan).UnixNano(), now.Add(-catchUpMargin).UnixNano()
+	if _, err := deliveries.ExecContext(ctx, sweepShared, since, until); err != nil {
+		return fmt.Errorf("settling what was in flight: %w", err)
+	}
+	return h.takeOver(ctx, deliveries, landedShared, []any{h.instance, now.UnixNano(), since, until, h.kept(now)})
+}
+
+// takeOver writes what a query gives.
+func (h *History) takeOver(ctx context.Context, deliveries *database, query string, args []any) (err error) {
+	rows, err := deliveries.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("looking for outcomes: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	var batch []landed
 	for rows.Next() {
 		one, err := scanLanded(rows)
@@ -47,6 +132,7 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) error {
 // landed is what the SMTP path has on record of a message.
 type landed struct {
 	id       string
+	earlier  string // which it repeats, empty for none
 	received time.Time
 	results  []result
 }
@@ -56,7 +142,7 @@ func scanLanded(rows *sql.Rows) (l landed, err error) {
 		received int64
 		outcome  []byte
 	)
-	if err := rows.Scan(&l.id, &received, &outcome); err != nil {
+	if err := rows.Scan(&l.id, &l.earlier, &received, &outcome); err != nil {
 		return l, fmt.Errorf("reading an outcome: %w", err)
 	}
 	l.received = moment(received)
@@ -68,7 +154,7 @@ func scanLanded(rows *sql.Rows) (l landed, err error) {
 
 func (h *History) loggedUpTo(ctx context.Context) (since int64, err error) {
 	err = h.do(ctx, func(ctx context.Context, w *work) error {
-		_, err := w.row(ctx, getProgress, []any{loggedUpTo}, &since)
+		_, err := w.row(ctx, getProgress, []any{h.progress()}, &since)
 		return err
 	})
 	return since, err
@@ -86,10 +172,10 @@ func (h *History) recover(ctx context.Context, batch []landed) error {
 				continue
 			}
 			if !found {
-				r = delivery.Record{ID: l.id, Time: l.received, Attempts: []delivery.Attempt{}}
+				r = delivery.Record{ID: l.id, Time: l.received, RepeatOf: l.earlier, Attempts: []delivery.Attempt{}}
 			}
 			r.Recipients = recipientsOf(l.results)
-			if err := h.log(ctx, w, []delivery.Record{r}); err != nil {
+			if err := h.logOne(ctx, w, &r, h.now()); err != nil {
 				return err
 			}
 		}
@@ -99,12 +185,7 @@ func (h *History) recover(ctx context.Context, batch []landed) error {
 
 // concluded: something is known of each.
 func concluded(recipients []delivery.Recipient) bool {
-	for _, to := range recipients {
-		if to.State == providers.Ambiguous {
-			return false
-		}
-	}
-	return len(recipients) > 0
+	return len(recipients) > 0 && !slices.ContainsFunc(recipients, unsettled)
 }
 
 func recipientsOf(results []result) []delivery.Recipient {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,7 +29,7 @@ const campaignKey = "campaign"
 const (
 	addCount = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = counts.total + excluded.total, uniques = counts.uniques + excluded.uniques`
-	sumCounts = `SELECT name, type, SUM(total), SUM(uniques) FROM counts
+	sumCounts = `SELECT name, type, CAST(SUM(total) AS BIGINT), CAST(SUM(uniques) AS BIGINT) FROM counts
 		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
 )
 
@@ -61,7 +62,9 @@ func (w *work) count(ctx context.Context, e *events.Event) error {
 			unique = 0
 		}
 	}
-	w.tally(e, ByProvider, e.Provider, unique)
+	if e.Provider != "" {
+		w.tally(e, ByProvider, e.Provider, unique)
+	}
 	for _, tag := range e.Tags {
 		w.tally(e, ByTag, tag, unique)
 	}
@@ -115,7 +118,7 @@ func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err e
 	if err != nil {
 		return nil, h.readError(err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var (
 			name          string
@@ -128,7 +131,7 @@ func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err e
 		at := slices.IndexFunc(all, func(c Counts) bool { return c.Name == name })
 		if at < 0 {
 			at = len(all)
-			all = append(all, Counts{Name: name, Total: map[events.Type]int64{}, Unique: map[events.Type]int64{}})
+			all = append(all, Counts{Name: name, Total: make(map[events.Type]int64), Unique: make(map[events.Type]int64)})
 		}
 		all[at].Total[of], all[at].Unique[of] = total, unique
 	}
@@ -161,16 +164,21 @@ const (
 func tooOld() []string {
 	return []string{
 		`DELETE FROM message_recipients WHERE message_id IN
-			(SELECT id FROM (SELECT id, received FROM messages ORDER BY id LIMIT ?2) WHERE received <= ?1)`,
+			(SELECT id FROM (SELECT id, received FROM messages ORDER BY id LIMIT ?2) AS oldest WHERE received <= ?1)`,
 		`DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?2) AND received <= ?1`,
 		`DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?2) AND received <= ?1`,
 		`DELETE FROM recipients WHERE address IN (SELECT address FROM recipients WHERE touched <= ?1 ORDER BY touched LIMIT ?2)`,
+		oldNonces,
 	}
 }
 
 const (
-	oldNonces = `DELETE FROM nonces WHERE received <= ?`
-	oldCounts = `DELETE FROM counts WHERE hour <= ?`
+	oldNonces = `DELETE FROM nonces WHERE (provider, nonce) IN
+		(SELECT provider, nonce FROM nonces WHERE received <= ?1 ORDER BY received LIMIT ?2)`
+	// oldCounts: an hour goes once all of it is too old; those by what an application
+	// has named, without end perhaps, sooner where memory is crowded.
+	oldCounts = `DELETE FROM counts WHERE hour <= ?1 AND (hour < ?1 OR ?2 AND dimension <> 'provider')`
+	oldUntold = `DELETE FROM untold WHERE sequence < (SELECT COALESCE(MIN(sequence), 0) FROM events)`
 	pagesUsed = `SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count`
 	// firstTenth is when the oldest tenth of the rows had come.
 	firstTenth = `SELECT MAX(
@@ -182,46 +190,67 @@ func (h *History) tidyInterval() time.Duration {
 	return min(historyTidyInterval, max(h.retention/2, time.Second))
 }
 
-// tidy lets go of what is older than the retention; in memory, of the oldest
-// tenth where there is too much.
+// tidy lets go of what is older than the retention, of nothing where there is none.
 func (h *History) tidy(ctx context.Context) error {
-	until := h.now().Add(-h.retention)
-	if h.db.inMemory() {
-		crowded, err := h.crowded(ctx)
-		if err != nil {
-			return err
-		}
-		if crowded.After(until) {
-			until = crowded
-		}
+	if h.retention <= 0 {
+		return nil
 	}
+	a := age{until: h.now().Add(-h.retention), nonces: h.now().Add(-nonceRetention)}
 	for more := true; more && ctx.Err() == nil; {
 		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
-			more, err = w.tidy(ctx, until)
+			more, err = w.tidy(ctx, a)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return h.do(ctx, func(ctx context.Context, w *work) error {
-		if _, err := w.exec(ctx, oldNonces, h.now().Add(-nonceRetention).UnixNano()); err != nil {
-			return err
-		}
-		_, err := w.exec(ctx, oldCounts, hour(h.now().Add(-h.retention)))
-		return err
-	})
+	return nil
 }
 
-func (w *work) tidy(ctx context.Context, until time.Time) (more bool, err error) {
+// age says what is too old.
+type age struct {
+	until, nonces time.Time
+	crowded       bool
+}
+
+func (w *work) tidy(ctx context.Context, a age) (more bool, err error) {
 	for _, text := range tooOld() {
+		until := a.until
+		if text == oldNonces {
+			until = a.nonces
+		}
 		gone, err := w.exec(ctx, text, until.UnixNano(), tidyRows)
 		if err != nil {
 			return false, err
 		}
 		more = more || gone >= tidyRows
 	}
-	return more, nil
+	if _, err := w.exec(ctx, oldCounts, hour(a.until), a.crowded); err != nil {
+		return false, err
+	}
+	_, err = w.exec(ctx, oldUntold)
+	return more, err
+}
+
+// memoryLook is how many changes are written to memory before its size is looked at.
+const memoryLook = 256
+
+// makeRoom forgets the oldest tenth of a history in memory where there is too
+// much, whatever its age. Only who commits may call it.
+func (h *History) makeRoom(ctx context.Context, changes int) {
+	if h.written += changes; !h.db.inMemory() || h.written < memoryLook {
+		return
+	}
+	h.written = 0
+	until, err := h.crowded(ctx)
+	for more := !until.IsZero(); more && err == nil; {
+		err = h.transact(ctx, func(ctx context.Context, w *work) (err error) {
+			more, err = w.tidy(ctx, age{until, until, true})
+			return err
+		})
+	}
+	h.report(ctx, err)
 }
 
 // crowded is the time up to which a history in memory is forgotten, the zero time

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -37,7 +38,8 @@ const (
 	// busyTimeout is how long a lock of another process is waited for.
 	busyTimeout = 5 * time.Second
 	// cacheKiB is small: only the newest pages, and the oldest, are touched.
-	cacheKiB = 512
+	cacheKiB       = 512
+	syncedCacheKiB = 4096
 	// memoryPages bounds a database in memory, to 8 MiB.
 	memoryPages = 2048
 )
@@ -74,6 +76,7 @@ type database struct {
 	path string // of the file, else empty
 	// server is what errors call it; empty for SQLite.
 	server string
+	again  driver.Connector // makes more connections to it
 	// log copies the log into the file, else nil.
 	log  *sql.DB
 	soon chan struct{} // asks for it
@@ -126,6 +129,15 @@ func (d durability) logPages() int {
 	return walLimitPages
 }
 
+// cacheKiB: a transaction of the history reaches into many places of its indexes,
+// and what does not fit is written more than once.
+func (d durability) cacheKiB() int {
+	if d == synced {
+		return syncedCacheKiB
+	}
+	return cacheKiB
+}
+
 // openSQLite opens a database with one connection, and makes the file where there
 // is none. An empty path is memory.
 func openSQLite(ctx context.Context, path string, p part) (*database, error) {
@@ -156,8 +168,15 @@ func (d *database) name() string {
 // maxReaders is how many may read a file at once, beside the one who writes.
 const maxReaders = 2
 
-// readers are connections to a file that only read.
+// readers are connections of their own for those who only read.
 func (d *database) readers() (*sql.DB, error) {
+	if d.isServer() {
+		db := sql.OpenDB(d.again)
+		db.SetMaxOpenConns(maxReaders)
+		db.SetMaxIdleConns(maxReaders)
+		db.SetConnMaxIdleTime(time.Minute)
+		return db, nil
+	}
 	db, err := openConnection(d.name(), "query_only(1)", fmt.Sprintf("cache_size(-%d)", cacheKiB))
 	if err != nil {
 		return nil, d.explain(err)
@@ -171,7 +190,7 @@ func (d *database) readers() (*sql.DB, error) {
 func (d *database) connect(ctx context.Context, name string, commits durability) (err error) {
 	d.DB, err = openConnection(name, string(commits),
 		"journal_mode(WAL)",
-		fmt.Sprintf("cache_size(-%d)", cacheKiB),
+		fmt.Sprintf("cache_size(-%d)", commits.cacheKiB()),
 		fmt.Sprintf("wal_autocheckpoint(%d)", commits.logPages()),
 	)
 	if err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -14,12 +15,16 @@ import (
 
 const (
 	addEvent = `INSERT INTO events (id, received, provider, type, message_id, recipient, event)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING RETURNING sequence`
+		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
 	useNonce = `INSERT INTO nonces (provider, nonce, received) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
-	// messageByProviderID: the newest, should a provider have used an id again.
-	messageByProviderID = `SELECT message_id FROM message_recipients WHERE provider_id = ? AND provider = ?
-		ORDER BY address = ? DESC, message_id DESC LIMIT 1`
-	eventBefore = `SELECT 1 FROM events WHERE message_id = ? AND recipient = ? AND type = ? AND sequence < ? LIMIT 1`
+	// The newest, should a provider have used an id again. That the id is not empty
+	// must be said for the index.
+	messageByProviderID = `SELECT message_id FROM message_recipients
+		WHERE provider_id = ? AND provider_id <> '' AND provider = ? ORDER BY message_id DESC LIMIT 1`
+	messageOfRecipient = `SELECT message_id FROM message_recipients
+		WHERE provider_id = ? AND provider_id <> '' AND provider = ? AND address = ? ORDER BY message_id DESC LIMIT 1`
+	eventBefore = `SELECT 1 FROM events
+		WHERE message_id = ? AND message_id <> '' AND recipient = ? AND type = ? AND sequence < ? LIMIT 1`
 )
 
 // Add stores the events of a call by a provider, with what they do by the rules,
@@ -53,11 +58,8 @@ func (h *History) Add(ctx context.Context, provider string, b events.Batch, rule
 
 // correlate finds the message of a provider's event before it is stored.
 func (h *History) correlate(ctx context.Context, w *work, e events.Event, rules events.Rules) (*events.Added, error) {
-	if e.MessageID == "" && e.ProviderMessageID != "" {
-		args := []any{e.ProviderMessageID, e.Provider, e.Recipient}
-		if _, err := w.row(ctx, messageByProviderID, args, &e.MessageID); err != nil {
-			return nil, err
-		}
+	if err := w.findMessage(ctx, &e); err != nil {
+		return nil, err
 	}
 	if e.MessageID == "" {
 		return h.add(ctx, w, e, rules, nil)
@@ -73,6 +75,20 @@ func (h *History) correlate(ctx context.Context, w *work, e events.Event, rules 
 		return nil, err
 	}
 	return h.add(ctx, w, e, rules, &r)
+}
+
+// findMessage finds the message of an event that does not name it, by the id that
+// the provider gave it: that to the recipient, else any.
+func (w *work) findMessage(ctx context.Context, e *events.Event) error {
+	if e.MessageID != "" || e.ProviderMessageID == "" {
+		return nil
+	}
+	found, err := w.row(ctx, messageOfRecipient, []any{e.ProviderMessageID, e.Provider, e.Recipient}, &e.MessageID)
+	if err != nil || found {
+		return err
+	}
+	_, err = w.row(ctx, messageByProviderID, []any{e.ProviderMessageID, e.Provider}, &e.MessageID)
+	return err
 }
 
 // settle puts right what the log says of a recipient: the provider that tells of
@@ -101,7 +117,12 @@ func (h *History) add(ctx context.Context, w *work, e events.Event, rules events
 	stored := events.Added{Event: e}
 	if r != nil {
 		stored.Mailed = r.Time
-		stored.Tags, stored.Metadata = r.Tags, r.Metadata
+		if len(r.Tags) > 0 {
+			stored.Tags = r.Tags
+		}
+		if len(r.Metadata) > 0 {
+			stored.Metadata = r.Metadata
+		}
 	}
 	known, err := w.put(ctx, &stored.Event, h.now())
 	if err != nil || known {
@@ -124,18 +145,31 @@ func (w *work) put(ctx context.Context, e *events.Event, now time.Time) (known b
 	if e.Metadata == nil {
 		e.Metadata = map[string]string{}
 	}
+	if year := e.Timestamp.Year(); year < minYear || year > maxYear {
+		e.Timestamp = now.UTC()
+	}
+	if len(e.Raw) > 0 && !json.Valid(e.Raw) {
+		if e.Raw, err = json.Marshal(string(e.Raw)); err != nil {
+			return false, fmt.Errorf("encoding what was told: %w", err)
+		}
+	}
 	text, err := json.Marshal(e)
 	if err != nil {
 		return false, fmt.Errorf("encoding an event: %w", err)
 	}
-	args := []any{e.ID, now.UnixNano(), e.Provider, string(e.Type), e.MessageID, e.Recipient, string(text)}
-	fresh, err := w.row(ctx, addEvent, args, &e.Sequence)
-	if err != nil || !fresh {
+	sequence, added, err := w.insert(ctx, addEvent,
+		e.ID, now.UnixNano(), e.Provider, string(e.Type), e.MessageID, e.Recipient, string(text))
+	if err != nil || !added {
 		return true, err
 	}
-	w.sequences = append(w.sequences, e.Sequence)
+	e.Sequence = sequence
+	w.sequences = append(w.sequences, sequence)
 	return false, nil
 }
+
+// What lies beyond these years is no time of an event; neither JSON nor a column
+// could hold it.
+const minYear, maxYear = 1971, 2200
 
 // EventQuery asks for events. Empty fields ask for nothing; all others must hold.
 type EventQuery struct {
@@ -159,11 +193,11 @@ type EventPage struct {
 // Events gives the events that q asks for, or [ErrCursor].
 func (h *History) Events(ctx context.Context, q EventQuery) (EventPage, error) {
 	h.flush(ctx)
-	c, order, err := q.conditions()
+	query, args, err := q.text()
 	if err != nil {
 		return EventPage{}, err
 	}
-	found, err := h.events(ctx, c.where()+order+" LIMIT ?", append(c.args, q.Limit+1))
+	found, err := h.events(ctx, query, args)
 	if err != nil {
 		return EventPage{}, err
 	}
@@ -175,8 +209,15 @@ func (h *History) Events(ctx context.Context, q EventQuery) (EventPage, error) {
 	return page, nil
 }
 
-func (q *EventQuery) conditions() (c conditions, order string, err error) {
+const eventsWhole = `SELECT sequence, event FROM events`
+
+// text is the query in SQL, for one event more than a page has.
+func (q *EventQuery) text() (text string, args []any, err error) {
+	var c conditions
 	c.equal("message_id", q.MessageID)
+	if q.MessageID != "" {
+		c.add("message_id <> ''") // for the index
+	}
 	c.equal("recipient", events.Address(q.Recipient))
 	c.equal("type", q.Type)
 	c.equal("provider", q.Provider)
@@ -188,20 +229,20 @@ func (q *EventQuery) conditions() (c conditions, order string, err error) {
 	if q.Cursor != "" {
 		at, err := strconv.ParseInt(q.Cursor, 10, 64)
 		if err != nil {
-			return c, "", ErrCursor
+			return "", nil, ErrCursor
 		}
 		c.add(beyond, at)
 	}
-	return c, order, nil
+	return eventsWhole + c.where() + order + ` LIMIT ?`, append(c.args, q.Limit+1), nil
 }
 
-// events reads them in a transaction that sees no half of another.
-func (h *History) events(ctx context.Context, rest string, args []any) (found []events.Event, err error) {
-	rows, err := h.read.QueryContext(ctx, `SELECT sequence, event FROM events`+rest, args...)
+// events reads what a query gives.
+func (h *History) events(ctx context.Context, query string, args []any) (found []events.Event, err error) {
+	rows, err := h.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, h.readError(err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	found = []events.Event{}
 	for rows.Next() {
 		var (
@@ -224,7 +265,7 @@ func (h *History) events(ctx context.Context, rest string, args []any) (found []
 // Event gives one event by its place in the sequence; false where it is not, or
 // no longer, there.
 func (h *History) Event(ctx context.Context, sequence int64) (e events.Event, found bool, err error) {
-	all, err := h.events(ctx, ` WHERE sequence = ?`, []any{sequence})
+	all, err := h.events(ctx, eventsWhole+` WHERE sequence = ?`, []any{sequence})
 	if err != nil || len(all) == 0 {
 		return e, false, err
 	}
@@ -249,7 +290,7 @@ func (h *History) Replay(ctx context.Context, from, to time.Time) (replayed int,
 	for first < end && ctx.Err() == nil {
 		var batch []int64
 		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
-			batch, err = w.between(ctx, first, end)
+			batch, err = w.numbers(ctx, eventsBetween, first, end, maxReplayed)
 			w.sequences = append(w.sequences, batch...)
 			return err
 		})
@@ -266,7 +307,7 @@ func (h *History) Replay(ctx context.Context, from, to time.Time) (replayed int,
 }
 
 const (
-	eventBounds   = `SELECT COALESCE(MIN(sequence), 0), COALESCE(MAX(sequence), 0) + 1 FROM events`
+	eventBounds   = `SELECT COALESCE((SELECT MIN(sequence) FROM events), 0), COALESCE((SELECT MAX(sequence) FROM events), 0) + 1`
 	eventFrom     = `SELECT received FROM events WHERE sequence >= ? ORDER BY sequence LIMIT 1`
 	eventsBetween = `SELECT sequence FROM events WHERE sequence >= ? AND sequence < ? ORDER BY sequence LIMIT ?`
 )
@@ -281,34 +322,15 @@ func (h *History) firstSince(ctx context.Context, t time.Time) (int64, error) {
 	for low < high {
 		middle := low + (high-low)/2
 		var received int64
-		if err := h.read.QueryRowContext(ctx, eventFrom, middle).Scan(&received); err != nil {
-			return 0, h.readError(err)
-		}
-		if received < t.UnixNano() {
+		err := h.readError(h.read.QueryRowContext(ctx, eventFrom, middle).Scan(&received))
+		switch {
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return 0, err
+		case err == nil && received < t.UnixNano():
 			low = middle + 1
-		} else {
+		default: // those that were there may have been let go of meanwhile
 			high = middle
 		}
 	}
 	return low, nil
-}
-
-func (w *work) between(ctx context.Context, first, end int64) (sequences []int64, err error) {
-	s, err := w.statement(ctx, eventsBetween)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.QueryContext(ctx, first, end, maxReplayed)
-	if err != nil {
-		return nil, fmt.Errorf("looking for events: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var sequence int64
-		if err := rows.Scan(&sequence); err != nil {
-			return nil, fmt.Errorf("looking for events: %w", err)
-		}
-		sequences = append(sequences, sequence)
-	}
-	return sequences, rows.Err()
 }

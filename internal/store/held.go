@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,8 +16,8 @@ import (
 
 const (
 	// refreshInterval is how often it is looked for what another process has
-	// suppressed.
-	refreshInterval = 500 * time.Millisecond
+	// suppressed: it is seen within twice that.
+	refreshInterval = 250 * time.Millisecond
 	// maxRecent is how many hashes wait to be sorted in.
 	maxRecent = 4096
 )
@@ -59,12 +60,25 @@ func (h *held) add(addresses []string, change int64) {
 	if len(h.recent) <= maxRecent {
 		return
 	}
-	for hash := range h.recent {
-		h.sorted = append(h.sorted, hash)
-	}
+	more := slices.Sorted(maps.Keys(h.recent))
 	clear(h.recent)
-	slices.Sort(h.sorted)
-	h.sorted = slices.Compact(h.sorted)
+	h.sorted = merge(h.sorted, more)
+}
+
+// merge sorts more into sorted, from the end on, so that nothing is moved twice.
+func merge(sorted, more []uint64) []uint64 {
+	one, other := len(sorted)-1, len(more)-1
+	sorted = append(sorted, more...)
+	for at := len(sorted) - 1; other >= 0; at-- {
+		if one >= 0 && sorted[one] > more[other] {
+			sorted[at] = sorted[one]
+			one--
+		} else {
+			sorted[at] = more[other]
+			other--
+		}
+	}
+	return slices.Compact(sorted)
 }
 
 func (h *held) last() int64 {
@@ -77,6 +91,23 @@ const (
 	suppressedSince = `SELECT change, address FROM suppressions WHERE change > ? ORDER BY change LIMIT 100000`
 	scopesOf        = `SELECT DISTINCT scope FROM suppressions WHERE address = ? ORDER BY scope`
 )
+
+// watchHeld takes in what another process suppresses, until ctx ends.
+func (h *History) watchHeld(ctx context.Context) {
+	if h.db.inMemory() {
+		return // there is no other
+	}
+	refresh := time.NewTicker(refreshInterval)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-refresh.C:
+			h.report(ctx, h.refreshHeld(ctx))
+		}
+	}
+}
 
 // refreshHeld takes in what was suppressed since the last time.
 func (h *History) refreshHeld(ctx context.Context) error {
@@ -91,12 +122,12 @@ func (h *History) refreshHeld(ctx context.Context) error {
 	}
 }
 
-func (h *History) readHeld(ctx context.Context, after int64) error {
-	rows, err := h.read.QueryContext(ctx, suppressedSince, after)
+func (h *History) readHeld(ctx context.Context, after int64) (err error) {
+	rows, err := h.lookUp.QueryContext(ctx, suppressedSince, after)
 	if err != nil {
 		return err //nolint:wrapcheck // refreshHeld does
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	var addresses []string
 	for rows.Next() {
 		var address string
@@ -120,7 +151,12 @@ func (h *History) Suppressed(ctx context.Context, address string) (scopes []stri
 	if !h.held.may(address) {
 		return nil, nil
 	}
-	return h.texts(ctx, scopesOf, []any{address})
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// It is one step: to watch whether ctx ends meanwhile costs more than the answer.
+	rows, err := h.scopes.QueryContext(context.WithoutCancel(ctx), address)
+	return h.column(rows, err)
 }
 
 // readError is what a reader is told.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,29 +39,43 @@ type Outbox interface {
 // What the SMTP path leaves behind is written once a second, or with the next
 // transaction, and before anything is read.
 type History struct {
-	db     *database
-	read   *sql.DB
+	db       *database
+	prepared map[string]*sql.Stmt
+	read     *sql.DB
+	// lookUp is for the SMTP path, which waits for no list that somebody reads.
+	lookUp *sql.DB
+	scopes *sql.Stmt // of lookUp
 	now    func() time.Time
 	logger *slog.Logger
-	outbox Outbox // nil: nobody is told
+	// instance is this bridge among those that share the database.
+	instance string
 
 	retention time.Duration
 	held      *held
 	contents
 
-	turn sync.Mutex // whoever has it commits
+	turn chan struct{} // whoever has put something in commits; guards what follows
+	// outbox is nil where nobody is told. While owing, somebody may be once the
+	// bridge runs.
+	outbox  Outbox
+	owing   bool
+	written int  // since room was looked for in memory
+	left    bool // out of the log: what there is of it is for the next start
+	closed  bool
 
 	mu      sync.Mutex // guards what follows
 	queue   []*change
 	pending pending
+	writing bool          // what was taken from pending
 	full    chan struct{} // the log need not wait any longer
 }
 
 // openHistory opens the database of a configuration. The error has closed it.
 func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	h := &History{
-		now: o.Now, logger: o.Logger,
-		retention: c.Retention.Std(), held: newHeld(), full: make(chan struct{}, 1),
+		now: o.Now, logger: o.Logger, instance: o.Instance,
+		retention: c.Retention.Std(), held: newHeld(), owing: true,
+		turn: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	var err error
 	if h.db, err = openDatabase(ctx, c, o.DataDir, historyPart); err != nil {
@@ -76,18 +91,52 @@ func (h *History) begin(ctx context.Context) error {
 	if err := h.db.migrate(ctx); err != nil {
 		return err
 	}
-	h.read = h.db.DB
-	if h.db.log != nil {
-		var err error
-		if h.read, err = h.db.readers(); err != nil {
-			return err
-		}
+	if err := h.prepare(ctx); err != nil {
+		return err
 	}
 	return h.refreshHeld(ctx)
 }
 
-// ForwardBy has events passed on; before anything else is asked.
-func (h *History) ForwardBy(o Outbox) { h.outbox = o }
+// prepare makes the connections that read, and the statements.
+func (h *History) prepare(ctx context.Context) (err error) {
+	h.read, h.lookUp = h.db.DB, h.db.DB
+	if !h.db.inMemory() {
+		if h.read, err = h.db.readers(); err != nil {
+			return err
+		}
+		if h.lookUp, err = h.db.readers(); err != nil {
+			return err
+		}
+	}
+	if h.scopes, err = h.lookUp.PrepareContext(ctx, scopesOf); err != nil {
+		return fmt.Errorf("preparing %s: %w", scopesOf, err)
+	}
+	h.prepared = make(map[string]*sql.Stmt)
+	for _, text := range historyStatements() {
+		if h.prepared[text], err = h.db.PrepareContext(ctx, h.db.returning(text)); err != nil { //nolint:sqlclosecheck // close does
+			return fmt.Errorf("preparing %s: %w", text, err)
+		}
+	}
+	return nil
+}
+
+// ready says that whoever is to be told is there by now: nobody owes it what is
+// stored from now on.
+func (h *History) ready() {
+	h.turn <- struct{}{}
+	defer h.next()
+	h.owing = false
+}
+
+// ForwardBy has events passed on from now on.
+func (h *History) ForwardBy(o Outbox) {
+	h.turn <- struct{}{}
+	defer h.next()
+	h.outbox = o
+}
+
+// next lets another commit.
+func (h *History) next() { <-h.turn }
 
 // DB is the one connection that writes, for whoever stores what goes with the
 // events. Within a transaction of it nothing else may be asked of it.
@@ -98,15 +147,24 @@ func (h *History) Shared() bool { return h.db.isServer() }
 
 func (h *History) close() error {
 	var err error
-	if h.read != nil && h.read != h.db.DB {
-		err = h.read.Close()
+	for _, db := range []*sql.DB{h.read, h.lookUp} {
+		if db != nil && db != h.db.DB {
+			err = errors.Join(err, db.Close())
+		}
 	}
 	return errors.Join(err, h.db.close())
 }
 
-// Close writes what is left and closes the database.
+// Close writes what is left, does what others wait for, and closes the database.
 func (h *History) Close(ctx context.Context) error {
-	return errors.Join(h.do(ctx, func(context.Context, *work) error { return nil }), h.close())
+	h.turn <- struct{}{}
+	defer h.next()
+	if h.closed {
+		return nil
+	}
+	h.commit(context.WithoutCancel(ctx))
+	h.closed = true
+	return h.close()
 }
 
 // change is what one caller wants done.
@@ -117,28 +175,64 @@ type change struct {
 }
 
 // do runs f in a transaction that callers share, once more by itself where that
-// fails: f must begin anew then. It waits, whatever ctx says: what was begun is
-// not left half known.
+// fails: f must begin anew then. A caller whose context ends before it is begun
+// has changed nothing; later it waits: what was begun is not left half known.
 func (h *History) do(ctx context.Context, f func(ctx context.Context, w *work) error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	c := &change{do: f}
 	h.mu.Lock()
 	h.queue = append(h.queue, c)
 	h.mu.Unlock()
-	h.turn.Lock()
-	defer h.turn.Unlock()
+	select {
+	case h.turn <- struct{}{}:
+	case <-ctx.Done():
+		if h.withdraw(c) {
+			return context.Cause(ctx)
+		}
+		h.turn <- struct{}{} // it is being done
+	}
+	defer h.next()
 	if !c.done {
 		h.commit(context.WithoutCancel(ctx))
 	}
 	return c.err
 }
 
+// withdraw takes c back, unless it is too late.
+func (h *History) withdraw(c *change) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := slices.Index(h.queue, c)
+	if at < 0 {
+		return false
+	}
+	h.queue = slices.Delete(h.queue, at, at+1)
+	return true
+}
+
 // commit does for all who wait.
 func (h *History) commit(ctx context.Context) {
 	h.mu.Lock()
-	changes := h.queue
-	h.queue = nil
-	logged := h.pending.take()
+	changes, logged, dropped := h.queue, h.pending.take(), h.pending.dropped
+	h.queue, h.pending.dropped = nil, 0
+	h.writing = true
 	h.mu.Unlock()
+	defer h.wrote()
+	for _, c := range changes {
+		c.done = true
+	}
+	if h.closed {
+		for _, c := range changes {
+			c.err = ErrClosed
+		}
+		return
+	}
+	if dropped > 0 {
+		h.left = true
+		h.logger.LogAttrs(ctx, slog.LevelError, "messages are left out of the log until the next start", slog.Int("messages", dropped))
+	}
 	err := h.transact(ctx, func(ctx context.Context, w *work) error {
 		if err := h.log(ctx, w, logged); err != nil {
 			return err
@@ -150,13 +244,16 @@ func (h *History) commit(ctx context.Context) {
 		}
 		return nil
 	})
-	for _, c := range changes {
-		c.done = true
+	if err != nil {
+		h.separately(ctx, changes, logged)
 	}
-	if err == nil {
-		return
-	}
-	h.separately(ctx, changes, logged)
+	h.makeRoom(ctx, len(logged)+len(changes))
+}
+
+func (h *History) wrote() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.writing = false
 }
 
 // separately does each by itself, so that none fails for another's sake.
@@ -165,11 +262,8 @@ func (h *History) separately(ctx context.Context, changes []*change, logged []de
 	if err != nil {
 		h.logger.LogAttrs(ctx, slog.LevelError, "the log of messages cannot be written; it is tried again", slog.Any("err", err))
 		h.mu.Lock()
-		dropped := h.pending.giveBack(logged)
+		h.pending.giveBack(logged)
 		h.mu.Unlock()
-		if dropped > 0 {
-			h.logger.LogAttrs(ctx, slog.LevelError, "messages are left out of the log", slog.Int("messages", dropped))
-		}
 	}
 	for _, c := range changes {
 		c.err = h.transact(ctx, c.do)
@@ -177,11 +271,16 @@ func (h *History) separately(ctx context.Context, changes []*change, logged []de
 }
 
 func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *work) error) error {
-	tx, err := h.db.BeginTx(ctx, nil)
+	ctx, cancel := h.db.bound(ctx)
+	defer cancel()
+	tx, err := h.db.beginTurn(ctx)
 	if err != nil {
 		return h.db.explain(fmt.Errorf("beginning: %w", err))
 	}
-	w := &work{tx: tx, outbox: h.outbox, prepared: make(map[string]*sql.Stmt), tallies: make(map[counted]tally)}
+	w := &work{
+		tx: tx, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
+		statements: make(map[string]*sql.Stmt), tallies: make(map[counted]tally),
+	}
 	defer w.end()
 	if err := f(ctx, w); err != nil {
 		return h.db.explain(err)
@@ -192,9 +291,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	if err := tx.Commit(); err != nil {
 		return h.db.explain(fmt.Errorf("committing: %w", err))
 	}
-	for _, f := range w.after {
-		f()
-	}
+	h.held.add(w.suppressed, 0)
 	if len(w.sequences) > 0 && h.outbox != nil {
 		h.outbox.Wake()
 	}
@@ -203,62 +300,92 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 
 // work is one transaction, with its statements.
 type work struct {
-	tx        *sql.Tx
-	outbox    Outbox
-	prepared  map[string]*sql.Stmt
-	tallies   map[counted]tally
-	sequences []int64  // of the events that were stored
-	after     []func() // what follows once it is committed
+	tx         *sql.Tx
+	server     bool
+	prepared   map[string]*sql.Stmt // those of the connection
+	statements map[string]*sql.Stmt // those of tx, which closes them
+	outbox     Outbox
+	owing      bool
+	tallies    map[counted]tally
+	sequences  []int64  // of the events that were stored
+	suppressed []string // addresses
 }
 
-func (w *work) end() {
-	for _, s := range w.prepared {
-		_ = s.Close()
-	}
-	_ = w.tx.Rollback() // nothing after Commit
-}
-
-// then has f follow once all is committed.
-func (w *work) then(f func()) { w.after = append(w.after, f) }
+func (w *work) end() { _ = w.tx.Rollback() } // nothing after Commit
 
 func (w *work) enqueue(ctx context.Context) error {
-	if w.outbox == nil || len(w.sequences) == 0 {
-		return nil
-	}
-	if err := w.outbox.Enqueue(ctx, w.tx, w.sequences); err != nil {
-		return fmt.Errorf("queueing what the application is told: %w", err)
+	switch {
+	case len(w.sequences) == 0:
+	case w.outbox != nil:
+		if err := w.outbox.Enqueue(ctx, w.tx, w.sequences); err != nil {
+			return fmt.Errorf("queueing what the application is told: %w", err)
+		}
+	case w.owing:
+		for _, sequence := range w.sequences {
+			if _, err := w.exec(ctx, owe, sequence); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
 
-// statement prepares a text once for the transaction.
+// statement is one of historyStatements, in the transaction.
 func (w *work) statement(ctx context.Context, text string) (*sql.Stmt, error) {
-	if s, found := w.prepared[text]; found {
+	if s, found := w.statements[text]; found {
 		return s, nil
 	}
-	s, err := w.tx.PrepareContext(ctx, text) //nolint:sqlclosecheck // end does
-	if err != nil {
-		return nil, fmt.Errorf("preparing %s: %w", text, err)
+	s, found := w.prepared[text]
+	if !found {
+		return nil, fmt.Errorf("not among the statements: %s", text)
 	}
-	w.prepared[text] = s
+	s = w.tx.StmtContext(ctx, s)
+	w.statements[text] = s
 	return s, nil
 }
 
-func (w *work) exec(ctx context.Context, text string, args ...any) (int64, error) {
-	s, err := w.statement(ctx, text)
+// run runs a statement; what went wrong says which.
+func (w *work) run(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	result, err := s.ExecContext(ctx, args...)
 	if err != nil {
-		return 0, fmt.Errorf("running %s: %w", text, err)
+		return nil, fmt.Errorf("running %s: %w", text, err)
+	}
+	return result, nil
+}
+
+// exec gives the number of rows that were changed.
+func (w *work) exec(ctx context.Context, text string, args ...any) (int64, error) {
+	result, err := w.run(ctx, text, args...)
+	if err != nil {
+		return 0, err
 	}
 	return result.RowsAffected()
 }
 
+// insert gives the key of the row; false where there was one.
+func (w *work) insert(ctx context.Context, text string, args ...any) (key int64, added bool, err error) {
+	if w.server {
+		added, err = w.row(ctx, text, args, &key)
+		return key, added, err
+	}
+	result, err := w.run(ctx, text, args...)
+	if err != nil {
+		return 0, false, err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return 0, false, err
+	}
+	key, err = result.LastInsertId()
+	return key, true, err
+}
+
 // row reads one row into dest; false where there is none.
 func (w *work) row(ctx context.Context, text string, args []any, dest ...any) (bool, error) {
-	s, err := w.statement(ctx, text)
+	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
 	if err != nil {
 		return false, err
 	}
@@ -272,12 +399,21 @@ func (w *work) row(ctx context.Context, text string, args []any, dest ...any) (b
 	return true, nil
 }
 
-// Run writes the log, looks for what another process has suppressed, and lets go
-// of what is too old, until ctx ends.
+const (
+	owe       = `INSERT INTO untold (sequence) VALUES (?) ON CONFLICT DO NOTHING`
+	anyUntold = `SELECT EXISTS (SELECT 1 FROM untold)`
+	// takeUntold: those that are too old are not there any more.
+	takeUntold = `DELETE FROM untold WHERE sequence IN (SELECT sequence FROM untold ORDER BY sequence LIMIT 1000) RETURNING sequence`
+)
+
+// Run writes the log, looks for what another process has done, and lets go of
+// what is too old, until ctx ends.
 func (h *History) Run(ctx context.Context) {
-	flush, refresh, tidy := time.NewTicker(logInterval), time.NewTicker(refreshInterval), time.NewTicker(h.tidyInterval())
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { h.watchHeld(ctx) })
+	flush, tidy := time.NewTicker(logInterval), time.NewTicker(h.tidyInterval())
 	defer flush.Stop()
-	defer refresh.Stop()
 	defer tidy.Stop()
 	for {
 		var err error
@@ -286,33 +422,89 @@ func (h *History) Run(ctx context.Context) {
 			return
 		case <-flush.C:
 			h.flush(ctx)
+			err = h.settleUntold(ctx)
 		case <-h.full:
 			h.flush(ctx)
-		case <-refresh.C:
-			err = h.refreshHeld(ctx)
 		case <-tidy.C:
 			err = h.tidy(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
-			h.logger.LogAttrs(ctx, slog.LevelError, "the history cannot be kept in order", slog.Any("err", h.db.explain(err)))
+		h.report(ctx, err)
+	}
+}
+
+func (h *History) report(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		h.logger.LogAttrs(ctx, slog.LevelError, "the history cannot be kept in order", slog.Any("err", h.db.explain(err)))
+	}
+}
+
+// settleUntold passes on the events that were stored by who could not: another
+// process, or this one before it ran.
+func (h *History) settleUntold(ctx context.Context) error {
+	for more := true; more; {
+		if err := h.read.QueryRowContext(ctx, anyUntold).Scan(&more); err != nil || !more {
+			return err
+		}
+		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
+			if more = w.outbox != nil; more {
+				w.sequences, err = w.numbers(ctx, takeUntold)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // check reports whether it can be written to, as far as can be told.
 func (h *History) check(ctx context.Context) error {
-	return h.transact(ctx, func(ctx context.Context, w *work) error {
+	return h.do(ctx, func(ctx context.Context, w *work) error {
 		_, err := w.exec(ctx, putProgress, checkedAt, h.now().UnixNano())
 		return err
 	})
 }
 
-// flush writes the log, where there is something to write.
+// flush writes the log, where there is something to write, and waits for what is
+// being written.
 func (h *History) flush(ctx context.Context) {
 	h.mu.Lock()
-	idle := h.pending.empty()
+	idle := h.pending.empty() && !h.writing
 	h.mu.Unlock()
 	if !idle {
 		_ = h.do(ctx, func(context.Context, *work) error { return nil }) // it logs what fails
 	}
+}
+
+// numbers reads rows of one number.
+func (w *work) numbers(ctx context.Context, text string, args ...any) (all []int64, err error) {
+	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, fmt.Errorf("running %s: %w", text, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var number int64
+		if err := rows.Scan(&number); err != nil {
+			return nil, fmt.Errorf("running %s: %w", text, err)
+		}
+		all = append(all, number)
+	}
+	return all, rows.Err()
+}
+
+// historyStatements are those of the one connection that writes.
+func historyStatements() []string {
+	return append(tooOld(), []string{
+		owe, takeUntold,
+		putMessage, putRecipient, putProgress, getProgress, getRecord,
+		addEvent, useNonce, messageByProviderID, messageOfRecipient, eventBefore, eventsBetween,
+		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
+		getStanding, putStanding, forgetBounces, addCount, oldCounts, oldUntold,
+	}...)
 }

@@ -20,13 +20,19 @@ import (
 	"smtpbridge/providers/delivery"
 )
 
-// victimDir, in the environment, makes this program the one that is killed.
-const victimDir = "STORE_TEST_VICTIM"
+// victimDir and historyVictimDir, in the environment, make this program the one
+// that is killed.
+const (
+	victimDir        = "STORE_TEST_VICTIM"
+	historyVictimDir = "STORE_TEST_HISTORY_VICTIM"
+)
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(victimDir); dir != "" {
-		fmt.Fprintln(os.Stderr, victim(dir))
-		return
+	for variable, victim := range map[string]func(string) error{victimDir: victim, historyVictimDir: historyVictim} {
+		if dir := os.Getenv(variable); dir != "" {
+			fmt.Fprintln(os.Stderr, victim(dir))
+			return
+		}
 	}
 	if err := flag.Set("rapid.checks", modelChecks); err != nil { // the command line still has the last word
 		panic(err)
@@ -87,7 +93,7 @@ func TestKill(t *testing.T) {
 	}
 	for range 3 {
 		dir := t.TempDir()
-		said := kill(t, exe, dir)
+		said := kill(t, exe, victimDir+"="+dir)
 		s, stop := run(t, store.Config{}, store.Options{DataDir: dir})
 		landed := make(map[string]bool)
 		for _, id := range said["landed"] {
@@ -116,10 +122,10 @@ func TestKill(t *testing.T) {
 }
 
 // kill starts the victim, kills it while it works, and gives what it said.
-func kill(t *testing.T, exe, dir string) map[string][]string {
+func kill(t *testing.T, exe, variable string) map[string][]string {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), exe)
-	command.Env = append(os.Environ(), victimDir+"="+dir)
+	command.Env = append(os.Environ(), variable)
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()
 	if err != nil {

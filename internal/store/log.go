@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,45 +17,50 @@ import (
 
 // pending are the records that wait to be written, each message once.
 type pending struct {
-	byID  map[string]int
-	all   []delivery.Record
-	bytes int
+	byID    map[string]int
+	all     []delivery.Record
+	bytes   int
+	dropped int // those for which there was no room
 }
 
+// put keeps r in place of what is known of its message; for a new one there must
+// be room.
 func (p *pending) put(r delivery.Record) {
+	at, found := p.byID[r.ID]
+	if !found && p.bytes > maxLogBytes {
+		p.dropped++
+		return
+	}
+	if found {
+		p.bytes -= weigh(&p.all[at])
+		p.all[at] = r
+	} else {
+		p.add(r)
+	}
+	p.bytes += weigh(&r)
+}
+
+func (p *pending) add(r delivery.Record) {
 	if p.byID == nil {
 		p.byID = make(map[string]int)
 	}
-	at, found := p.byID[r.ID]
-	if !found {
-		at = len(p.all)
-		p.byID[r.ID] = at
-		p.all = append(p.all, delivery.Record{})
-	}
-	p.bytes += weigh(r) - weigh(p.all[at])
-	p.all[at] = r
+	p.byID[r.ID] = len(p.all)
+	p.all = append(p.all, r)
 }
 
 func (p *pending) empty() bool { return len(p.all) == 0 }
 
 func (p *pending) take() []delivery.Record {
 	taken := p.all
-	*p = pending{}
+	*p = pending{dropped: p.dropped}
 	return taken
 }
 
-// giveBack puts back what could not be written, as far as there is room, and
-// gives the number of those that are left out.
-func (p *pending) giveBack(records []delivery.Record) (dropped int) {
-	newer := p.take()
-	for _, r := range slices.Concat(records, newer) {
-		if _, known := p.byID[r.ID]; !known && p.bytes > maxLogBytes {
-			dropped++
-			continue
-		}
+// giveBack puts back what could not be written, as far as there is room.
+func (p *pending) giveBack(records []delivery.Record) {
+	for _, r := range slices.Concat(records, p.take()) {
 		p.put(r)
 	}
-	return dropped
 }
 
 // Record leaves behind what became of a message, in place of what was known of it.
@@ -86,7 +92,7 @@ const (
 	putProgress = `INSERT INTO progress (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 	getProgress = `SELECT value FROM progress WHERE name = ?`
 
-	// loggedUpTo is when outcomes were last written: those that landed before are in.
+	// loggedUpTo is when a bridge last wrote outcomes: its own that landed before are in.
 	loggedUpTo = "logged"
 	// checkedAt is when it was last tried to write.
 	checkedAt = "checked"
@@ -99,28 +105,61 @@ func (h *History) log(ctx context.Context, w *work, records []delivery.Record) e
 	}
 	now := h.now()
 	for i := range records {
-		if err := w.putRecord(ctx, &records[i]); err != nil {
-			return err
-		}
-		if err := h.tell(ctx, w, &records[i], now); err != nil {
+		if err := h.logOne(ctx, w, &records[i], now); err != nil {
 			return err
 		}
 	}
-	_, err := w.exec(ctx, putProgress, loggedUpTo, now.UnixNano())
+	if h.left {
+		return nil // the next start looks for what was left out
+	}
+	_, err := w.exec(ctx, putProgress, h.progress(), now.UnixNano())
 	return err
 }
+
+func (h *History) logOne(ctx context.Context, w *work, r *delivery.Record, now time.Time) error {
+	r, err := w.withSettled(ctx, r)
+	if err != nil {
+		return err
+	}
+	if err := w.putRecord(ctx, r); err != nil {
+		return err
+	}
+	return h.tell(ctx, w, r, now)
+}
+
+// withSettled keeps what is known by an event of recipients of whom the SMTP path
+// knows nothing; r stays as it was.
+func (w *work) withSettled(ctx context.Context, r *delivery.Record) (*delivery.Record, error) {
+	if !slices.ContainsFunc(r.Recipients, unsettled) {
+		return r, nil
+	}
+	known, found, err := w.record(ctx, r.ID)
+	if err != nil || !found || len(known.Recipients) != len(r.Recipients) {
+		return r, err
+	}
+	merged := *r
+	merged.Recipients = slices.Clone(r.Recipients)
+	for i, to := range known.Recipients {
+		if unsettled(merged.Recipients[i]) && to.Recipient == merged.Recipients[i].Recipient {
+			merged.Recipients[i] = to
+		}
+	}
+	return &merged, nil
+}
+
+func unsettled(to delivery.Recipient) bool { return to.State == providers.Ambiguous }
 
 func (w *work) putRecord(ctx context.Context, r *delivery.Record) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("encoding the record of message %s: %w", r.ID, err)
 	}
-	_, err = w.exec(ctx, putMessage, r.ID, r.Time.UnixNano(), events.Address(r.MailFrom), events.Address(r.From), string(text))
+	_, err = w.run(ctx, putMessage, r.ID, r.Time.UnixNano(), events.Address(r.MailFrom), events.Address(r.From), string(text))
 	if err != nil {
 		return err
 	}
 	for i, to := range r.Recipients {
-		_, err := w.exec(ctx, putRecipient, r.ID, i, events.Address(to.Recipient), to.State.String(),
+		_, err := w.run(ctx, putRecipient, r.ID, i, events.Address(to.Recipient), to.State.String(),
 			to.Provider, to.ProviderID, string(to.Category))
 		if err != nil {
 			return err
@@ -144,23 +183,37 @@ func (h *History) tell(ctx context.Context, w *work, r *delivery.Record, now tim
 		}
 	}
 	for _, to := range r.Recipients {
-		e, worth := ownEvent(r, to, now)
+		e, worth := ownEvent(r, to)
 		if !worth {
 			continue
 		}
-		e.ID = events.ID("", events.Key(origin, e.Recipient, string(e.Type)))
-		if _, err := h.add(ctx, w, e, events.Rules{}, r); err != nil {
+		e.ID = ownID(origin, e)
+		if known, err := w.put(ctx, &e, now); err != nil || known {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.count(ctx, &e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// ownID is that of an event of the bridge: it begins with the id of the message,
+// so that those of messages that come together lie together in the index.
+func ownID(origin string, e events.Event) string {
+	const hashed = 16
+	return "evt_" + strings.ToLower(origin) + "_" + events.Key(origin, e.Recipient, string(e.Type))[:hashed]
+}
+
 // ownEvent is what the bridge itself knows of a recipient.
-func ownEvent(r *delivery.Record, to delivery.Recipient, now time.Time) (e events.Event, worth bool) {
+func ownEvent(r *delivery.Record, to delivery.Recipient) (e events.Event, worth bool) {
 	e = events.Event{
 		Provider: to.Provider, Type: events.Unknown, MessageID: r.ID, ProviderMessageID: to.ProviderID,
-		Recipient: events.Address(to.Recipient), Timestamp: now.UTC(), Reason: to.Reason,
+		Recipient: events.Address(to.Recipient), Timestamp: answered(r, to.Provider), Reason: to.Reason,
+		Tags: r.Tags, Metadata: r.Metadata,
 	}
 	switch to.State {
 	case providers.Accepted:
@@ -171,6 +224,16 @@ func ownEvent(r *delivery.Record, to delivery.Recipient, now time.Time) (e event
 	case providers.Ambiguous:
 	}
 	return e, true
+}
+
+// answered is when the last answer of a provider came.
+func answered(r *delivery.Record, provider string) time.Time {
+	for _, a := range slices.Backward(r.Attempts) {
+		if a.Provider == provider {
+			return a.Time.Add(time.Duration(a.Seconds * float64(time.Second))).UTC()
+		}
+	}
+	return r.Time.UTC()
 }
 
 // maxRepeats bounds a chain of repeats.
@@ -262,7 +325,7 @@ const maxTimeline = 1000
 // Message gives one message, or [ErrNotFound].
 func (h *History) Message(ctx context.Context, id string) (Message, error) {
 	h.flush(ctx)
-	m := Message{Content: h.contents.get(id)}
+	m := Message{Content: h.get(id)}
 	var text string
 	if err := h.read.QueryRowContext(ctx, getRecord, id).Scan(&text); err != nil {
 		return m, h.readError(err)
@@ -278,20 +341,11 @@ func (h *History) Message(ctx context.Context, id string) (Message, error) {
 // Messages gives the records that q asks for, newest first, or [ErrCursor].
 func (h *History) Messages(ctx context.Context, q Query) (Page, error) {
 	h.flush(ctx)
-	var c conditions
-	if q.Cursor != "" {
-		if len(q.Cursor) > maxIDBytes || strings.ContainsFunc(q.Cursor, notInID) {
-			return Page{}, ErrCursor
-		}
-		c.add("id < ?", q.Cursor)
+	query, args, err := q.text()
+	if err != nil {
+		return Page{}, err
 	}
-	c.equal("mail_from", events.Address(q.MailFrom))
-	c.equal("sender", events.Address(q.From))
-	if q.Tag != "" {
-		c.add("EXISTS (SELECT 1 FROM json_each(record, '$.tags') WHERE value = ?)", q.Tag)
-	}
-	q.recipient(&c)
-	texts, err := h.texts(ctx, `SELECT record FROM messages`+c.where()+` ORDER BY id DESC LIMIT ?`, append(c.args, q.Limit+1))
+	texts, err := h.texts(ctx, query, args)
 	if err != nil {
 		return Page{}, err
 	}
@@ -308,6 +362,24 @@ func (h *History) Messages(ctx context.Context, q Query) (Page, error) {
 		page.Records = append(page.Records, r)
 	}
 	return page, nil
+}
+
+// text is the query in SQL, for one record more than a page has.
+func (q *Query) text() (text string, args []any, err error) {
+	var c conditions
+	if q.Cursor != "" {
+		if len(q.Cursor) > maxIDBytes || strings.ContainsFunc(q.Cursor, notInID) {
+			return "", nil, ErrCursor
+		}
+		c.add("id < ?", q.Cursor)
+	}
+	c.equal("mail_from", events.Address(q.MailFrom))
+	c.equal("sender", events.Address(q.From))
+	if q.Tag != "" {
+		c.add("EXISTS (SELECT 1 FROM json_each(record, '$.tags') WHERE value = ?)", q.Tag)
+	}
+	q.recipient(&c)
+	return `SELECT record FROM messages` + c.where() + ` ORDER BY id DESC LIMIT ?`, append(c.args, q.Limit+1), nil
 }
 
 // notInID: ids are ULIDs.
@@ -334,10 +406,15 @@ func (q *Query) recipient(c *conditions) {
 // texts reads rows of one column.
 func (h *History) texts(ctx context.Context, query string, args []any) (texts []string, err error) {
 	rows, err := h.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, h.readError(err)
+	return h.column(rows, err)
+}
+
+// column reads what a query has given.
+func (h *History) column(rows *sql.Rows, asked error) (texts []string, err error) {
+	if asked != nil {
+		return nil, h.readError(asked)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
@@ -349,7 +426,7 @@ func (h *History) texts(ctx context.Context, query string, args []any) (texts []
 }
 
 // weigh is about what r takes in memory, in octets.
-func weigh(r delivery.Record) int {
+func weigh(r *delivery.Record) int {
 	const fixed, perItem = 400, 120 // structs and headers of strings and slices
 	bytes := fixed + len(r.ID) + len(r.MailFrom) + len(r.From) + len(r.Subject) + len(r.MessageID) + len(r.User)
 	for _, tag := range r.Tags {

@@ -45,13 +45,50 @@ func (p part) schema() string { return "bridge_" + p.name() }
 // lock of a part, among the advisory locks of its database.
 func (p part) lock() int64 { return migrationLock + 1 + int64(p) }
 
-// connections are how many a part may have at once: the writer of deliveries has
-// one, and opening and catching up needs a second beside it.
+// connections are how many a part may have at once. The writer of deliveries has
+// one, and catching up needs a second beside it; the history has one that writes,
+// and forwarding the others. With the readers it makes 12.
 func (p part) connections() int {
 	if p == deliveryPart {
 		return 2
 	}
-	return 8
+	return 6
+}
+
+// bound bounds what is asked of a server.
+func (d *database) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	switch {
+	case !d.isServer():
+		return ctx, func() {}
+	case d.part == deliveryPart:
+		return context.WithTimeout(ctx, turnTime)
+	}
+	return context.WithTimeout(ctx, historyTime)
+}
+
+// beginTurn begins a transaction that writes; on a server, when it is its turn.
+func (d *database) beginTurn(ctx context.Context) (*sql.Tx, error) {
+	tx, err := d.BeginTx(ctx, nil)
+	if err != nil || !d.isServer() {
+		return tx, err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", d.part.lock())); err != nil {
+		return nil, errors.Join(fmt.Errorf("waiting for other bridges: %w", err), tx.Rollback())
+	}
+	return tx, nil
+}
+
+// returning has a statement that inserts give the key, which a server does not
+// tell else.
+func (d *database) returning(text string) string {
+	switch {
+	case !d.isServer():
+	case text == addEvent:
+		return text + " RETURNING sequence"
+	case text == addSuppression:
+		return text + " RETURNING change"
+	}
+	return text
 }
 
 // isPostgres: the URL is that of a server.
@@ -78,11 +115,15 @@ func parsePostgres(url string, password config.Secret) (*pgx.ConnConfig, error) 
 // machine has gone without a word must not keep the lock: the server ends its
 // transaction. Nothing waits longer than turnTime.
 func (p part) settings() map[string]string {
+	statementTime, lockTime := turnTime+turnTime/2, turnTime-2*time.Second
+	if p == historyPart {
+		statementTime, lockTime = historyTime, historyTime-2*time.Second
+	}
 	s := map[string]string{
 		"application_name":                    "smtp-bridge " + p.name(),
 		"search_path":                         p.schema(),
-		"statement_timeout":                   "15s",
-		"lock_timeout":                        "8s",
+		"statement_timeout":                   milliseconds(statementTime),
+		"lock_timeout":                        milliseconds(lockTime),
 		"idle_in_transaction_session_timeout": "8s",
 		"tcp_keepalives_idle":                 "10",
 		"tcp_keepalives_interval":             "5",
@@ -93,6 +134,8 @@ func (p part) settings() map[string]string {
 	}
 	return s
 }
+
+func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
 // openPostgres connects, and makes the schema where there is none.
 func openPostgres(ctx context.Context, c Config, p part) (*database, error) {
@@ -105,8 +148,10 @@ func openPostgres(ctx context.Context, c Config, p part) (*database, error) {
 			parsed.RuntimeParams[key] = value
 		}
 	}
+	connector := pgConnector{stdlib.GetConnector(*parsed), new(sync.Map)}
 	d := &database{
-		DB:     sql.OpenDB(pgConnector{stdlib.GetConnector(*parsed), new(sync.Map)}),
+		DB:     sql.OpenDB(connector),
+		again:  connector,
 		part:   p,
 		soon:   make(chan struct{}, 1),
 		server: fmt.Sprintf("PostgreSQL at %s:%d, database %s", parsed.Host, parsed.Port, parsed.Database),
@@ -177,7 +222,7 @@ func remedyOf(err error) string {
 	case pg.Code == "25006":
 		return "; it only reads: write the address of the server that writes, or target_session_attrs=read-write, in store.url"
 	case pg.Code == "53300":
-		return "; a bridge needs up to 10 connections: raise max_connections"
+		return "; a bridge needs up to 12 connections: raise max_connections"
 	case strings.HasPrefix(pg.Code, "53"):
 		return "; make room on the server"
 	}

@@ -75,3 +75,9 @@ func (d *databases) giveBack(t *testing.T, url string) {
 	defer d.mu.Unlock()
 	d.free = append(d.free, url)
 }
+
+func TestHistoryOnPostgres(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	testHistory(t, all.create)
+}

@@ -10,9 +10,12 @@ import (
 )
 
 const (
-	// turnTime bounds a transaction on a server, the wait for other bridges and a
-	// new connection included; finding out what became of one may take it again.
+	// turnTime bounds a transaction of deliveries on a server, the wait for other
+	// bridges and a new connection included; finding out what became of one may take
+	// it again.
 	turnTime = 10 * time.Second
+	// historyTime is for the history: a call of a provider may bring a thousand events.
+	historyTime = 30 * time.Second
 	// resolvePause is between two tries at that.
 	resolvePause = 250 * time.Millisecond
 )
@@ -110,14 +113,6 @@ func (s *session) drop() {
 		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn }) // it is not given to anybody else
 		_ = s.close()                                                // it is closed
 	}
-}
-
-// bound bounds what is asked of a server.
-func (s *session) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if s.db.isServer() {
-		return context.WithTimeout(ctx, turnTime)
-	}
-	return ctx, func() {}
 }
 
 // begin begins a transaction. A connection that has been lost since the last one

@@ -57,7 +57,8 @@ type Config struct {
 	// Password is that of the user of a "postgres:" URL, so that it need not stand
 	// in there.
 	Password config.Secret `toml:"password"`
-	// Retention is how long messages and events are kept. Suppressions stay.
+	// Retention is how long messages and events are kept. Suppressions stay. With 0,
+	// which is no valid configuration, all do.
 	Retention config.Duration `toml:"retention"`
 }
 
@@ -278,6 +279,10 @@ func (s *Store) Run(ctx context.Context) error {
 	if db := s.deliveries.db; db.log != nil {
 		beside.Go(func() { db.copyLog(copying, s.logger) })
 	}
+	if db := s.deliveries.db; db.isServer() {
+		beside.Go(func() { s.history.adopt(copying, db) })
+	}
+	s.history.ready()
 	beside.Go(func() { s.history.Run(copying) })
 	err := w.run(ctx)
 	done()

@@ -26,12 +26,12 @@ func TestShared(t *testing.T) {
 	})
 }
 
-func TestMemory(t *testing.T) {
-	storetest.Run(t, func(*testing.T) storetest.Database {
-		return storetest.Database{Open: func(ctx context.Context, o storetest.Options) (storetest.Store, error) {
-			return store.Open(ctx, store.Config{URL: "memory:"}, store.Options{Instance: o.Instance, Now: o.Now, After: o.After})
-		}}
-	})
+func TestMemory(t *testing.T) { storetest.Run(t, inMemory) }
+
+func inMemory(*testing.T) storetest.Database {
+	return storetest.Database{Open: func(ctx context.Context, o storetest.Options) (storetest.Store, error) {
+		return store.Open(ctx, store.Config{URL: "memory:"}, store.Options{Instance: o.Instance, Now: o.Now, After: o.After})
+	}}
 }
 
 // onDisk is a database in a directory of its own. A kill leaves the files as they

@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
 
 	"smtpbridge/events"
@@ -12,20 +16,27 @@ import (
 
 const (
 	addSuppression = `INSERT INTO suppressions (address, scope, reason, provider, detail, since) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO NOTHING RETURNING change`
+		ON CONFLICT DO NOTHING`
+	// renewSuppression: the latest word counts, so that what came before it undoes nothing.
+	renewSuppression = `UPDATE suppressions SET provider = ?4, detail = ?5, since = ?6
+		WHERE address = ?1 AND scope = ?2 AND reason = ?3 AND since < ?6`
 	liftUnsubscribe = `DELETE FROM suppressions WHERE address = ? AND scope = ? AND reason = ? AND since <= ? RETURNING change`
 	liftAll         = `DELETE FROM suppressions WHERE address = ? AND (? OR scope = ?)`
-	noteRemoval     = `INSERT INTO removals (address, scope, removed) VALUES (?, ?, ?)
-		ON CONFLICT (address, scope) DO UPDATE SET removed = MAX(removed, excluded.removed)`
-	removalsOf        = `SELECT scope, removed FROM removals WHERE address = ?`
+	noteRemoval     = `INSERT INTO removals (address, scope, reason, removed) VALUES (?, ?, ?, ?)
+		ON CONFLICT (address, scope, reason) DO UPDATE SET removed =
+			CASE WHEN excluded.removed > removals.removed THEN excluded.removed ELSE removals.removed END`
+	removalsOf        = `SELECT scope, MAX(removed) FROM removals WHERE address = ? AND reason IN ('', ?) GROUP BY scope`
 	suppressionsOf    = `SELECT address, scope, reason, provider, detail, since FROM suppressions`
+	suppressionsIn    = `SELECT change, address, scope, reason, provider, detail, since FROM suppressions WHERE address = ? AND (? OR scope = ?)`
 	countSuppressions = `SELECT reason, COUNT(*) FROM suppressions GROUP BY reason`
 
-	getStanding = `SELECT soft_bounces, accepted, delivered, bounced, opened, clicked FROM recipients WHERE address = ?`
-	putStanding = `INSERT INTO recipients (address, soft_bounces, accepted, delivered, bounced, opened, clicked, touched)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (address) DO UPDATE SET soft_bounces = excluded.soft_bounces, accepted = excluded.accepted,
-			delivered = excluded.delivered, bounced = excluded.bounced, opened = excluded.opened,
+	// lastAccepted is found among the events: to write it down for each mail would cost
+	// the SMTP path a place of its own in the file.
+	lastAccepted = `SELECT event FROM events WHERE recipient = ? AND type = 'accepted' ORDER BY sequence DESC LIMIT 1`
+	getStanding  = `SELECT soft_bounces, delivered, bounced, opened, clicked FROM recipients WHERE address = ?`
+	putStanding  = `INSERT INTO recipients (address, soft_bounces, delivered, bounced, opened, clicked, touched)
+		VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (address) DO UPDATE SET soft_bounces = excluded.soft_bounces, delivered = excluded.delivered, bounced = excluded.bounced, opened = excluded.opened,
 			clicked = excluded.clicked, touched = excluded.touched`
 	forgetBounces = `UPDATE recipients SET soft_bounces = 0 WHERE address = ?`
 )
@@ -37,13 +48,15 @@ func (h *History) act(ctx context.Context, w *work, e events.Event, rules events
 		return err
 	}
 	if e.Suppresses() {
-		if s.Removed, err = w.removals(ctx, e.Recipient); err != nil {
+		if s.Removed, err = w.removals(ctx, e.Recipient, undoneWith(e)); err != nil {
 			return err
 		}
 	}
 	effect := rules.Apply(s, e)
-	if err := w.putStanding(ctx, e.Recipient, effect.Standing, h.now()); err != nil {
-		return err
+	if stampsOf(effect.Standing) != stampsOf(s) {
+		if err := w.putStanding(ctx, e.Recipient, effect.Standing, h.now()); err != nil {
+			return err
+		}
 	}
 	if effect.Suppress != nil {
 		if _, err := h.suppress(ctx, w, *effect.Suppress, e.MessageID); err != nil {
@@ -53,7 +66,22 @@ func (h *History) act(ctx context.Context, w *work, e events.Event, rules events
 	if !effect.Lift {
 		return nil
 	}
-	if _, err := w.exec(ctx, noteRemoval, e.Recipient, e.Scope, e.Timestamp.UnixNano()); err != nil {
+	return h.resubscribe(ctx, w, e)
+}
+
+// undoneWith is the reason with which alone the suppression of an event may have
+// been taken away; empty where the operator alone does that.
+func undoneWith(e events.Event) events.Reason {
+	if e.Type == events.Unsubscribed {
+		return events.Unsubscribe
+	}
+	return ""
+}
+
+// resubscribe lifts the unsubscription that came before an event. What else
+// suppresses the address stays, and what is told of that later counts.
+func (h *History) resubscribe(ctx context.Context, w *work, e events.Event) error {
+	if _, err := w.exec(ctx, noteRemoval, e.Recipient, e.Scope, string(events.Unsubscribe), e.Timestamp.UnixNano()); err != nil {
 		return err
 	}
 	var change int64
@@ -62,32 +90,43 @@ func (h *History) act(ctx context.Context, w *work, e events.Event, rules events
 	if err != nil || !lifted {
 		return err
 	}
-	return h.announce(ctx, w, events.SuppressionRemoved, events.Suppression{
-		Address: e.Recipient, Scope: e.Scope, Reason: events.Unsubscribe, Provider: e.Provider, Since: e.Timestamp,
-	}, e.MessageID)
+	s := events.Suppression{Address: e.Recipient, Scope: e.Scope, Reason: events.Unsubscribe, Provider: e.Provider, Since: e.Timestamp}
+	return h.announce(ctx, w, events.SuppressionRemoved, suppression{s, change, e.MessageID})
 }
 
 func (w *work) standing(ctx context.Context, address string) (s events.Standing, err error) {
-	var accepted, delivered, bounced, opened, clicked int64
-	_, err = w.row(ctx, getStanding, []any{address}, &s.SoftBounces, &accepted, &delivered, &bounced, &opened, &clicked)
+	var at stamps
+	_, err = w.row(ctx, getStanding, []any{address}, &at.softBounces, &at.delivered, &at.bounced, &at.opened, &at.clicked)
 	if err != nil {
 		return s, err
 	}
-	s.LastAccepted, s.LastDelivered, s.LastBounced = moment(accepted), moment(delivered), moment(bounced)
-	s.LastOpened, s.LastClicked = moment(opened), moment(clicked)
-	return s, nil
+	return events.Standing{
+		SoftBounces: at.softBounces, LastDelivered: moment(at.delivered), LastBounced: moment(at.bounced),
+		LastOpened: moment(at.opened), LastClicked: moment(at.clicked),
+	}, nil
 }
 
-func (w *work) removals(ctx context.Context, address string) (removed map[string]time.Time, err error) {
-	statement, err := w.statement(ctx, removalsOf)
+// stamps are what is kept of a standing.
+type stamps struct {
+	softBounces                         int
+	delivered, bounced, opened, clicked int64
+}
+
+func stampsOf(s events.Standing) stamps {
+	return stamps{s.SoftBounces, stamp(s.LastDelivered), stamp(s.LastBounced), stamp(s.LastOpened), stamp(s.LastClicked)}
+}
+
+// removals gives when suppressions for a reason were last taken away, by scope.
+func (w *work) removals(ctx context.Context, address string, of events.Reason) (removed map[string]time.Time, err error) {
+	statement, err := w.statement(ctx, removalsOf) //nolint:sqlclosecheck // the transaction does
 	if err != nil {
 		return nil, err
 	}
-	rows, err := statement.QueryContext(ctx, address)
+	rows, err := statement.QueryContext(ctx, address, string(of))
 	if err != nil {
 		return nil, fmt.Errorf("reading what was removed: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	removed = make(map[string]time.Time)
 	for rows.Next() {
 		var (
@@ -103,8 +142,8 @@ func (w *work) removals(ctx context.Context, address string) (removed map[string
 }
 
 func (w *work) putStanding(ctx context.Context, address string, s events.Standing, now time.Time) error {
-	_, err := w.exec(ctx, putStanding, address, s.SoftBounces, stamp(s.LastAccepted), stamp(s.LastDelivered),
-		stamp(s.LastBounced), stamp(s.LastOpened), stamp(s.LastClicked), now.UnixNano())
+	at := stampsOf(s)
+	_, err := w.exec(ctx, putStanding, address, at.softBounces, at.delivered, at.bounced, at.opened, at.clicked, now.UnixNano())
 	return err
 }
 
@@ -123,24 +162,29 @@ func moment(stamp int64) time.Time {
 	return time.Unix(0, stamp).UTC()
 }
 
-// suppress adds a suppression, unless it is there, and tells of it.
+// suppress adds a suppression and tells of it; one that is there has the latest
+// date then.
 func (h *History) suppress(ctx context.Context, w *work, s events.Suppression, messageID string) (added bool, err error) {
-	var change int64
 	args := []any{s.Address, s.Scope, string(s.Reason), s.Provider, s.Detail, s.Since.UnixNano()}
-	added, err = w.row(ctx, addSuppression, args, &change)
-	if err != nil || !added {
+	change, added, err := w.insert(ctx, addSuppression, args...)
+	if err != nil {
 		return false, err
 	}
-	w.then(func() { h.held.add([]string{s.Address}, 0) })
-	return true, h.announce(ctx, w, events.SuppressionAdded, s, messageID)
+	if !added {
+		_, err := w.exec(ctx, renewSuppression, args...)
+		return false, err
+	}
+	w.suppressed = append(w.suppressed, s.Address)
+	return true, h.announce(ctx, w, events.SuppressionAdded, suppression{s, change, messageID})
 }
 
-// announce stores the event of a suppression that was added or removed.
-func (h *History) announce(ctx context.Context, w *work, t events.Type, s events.Suppression, messageID string) error {
+// announce stores the event of a suppression that was added or removed. The change
+// tells it from those of the same address at the same time.
+func (h *History) announce(ctx context.Context, w *work, t events.Type, s suppression) error {
 	now := h.now()
+	key := events.Key(string(t), s.Address, s.Scope, string(s.Reason), now.Format(time.RFC3339Nano), strconv.FormatInt(s.change, 10))
 	e := events.Event{
-		ID:       events.ID("", events.Key(string(t), s.Address, s.Scope, string(s.Reason), now.Format(time.RFC3339Nano))),
-		Provider: s.Provider, Type: t, MessageID: messageID, Recipient: s.Address, Timestamp: now.UTC(),
+		ID: events.ID("", key), Provider: s.Provider, Type: t, MessageID: s.messageID, Recipient: s.Address, Timestamp: now.UTC(),
 		Reason: string(s.Reason), Response: s.Detail, Scope: s.Scope,
 	}
 	_, err := w.put(ctx, &e, now)
@@ -171,8 +215,9 @@ func (h *History) Suppressions(ctx context.Context, q SuppressionQuery) (Suppres
 	c.equal("reason", q.Reason)
 	c.equal("provider", q.Provider)
 	if q.Cursor != "" {
-		at := strings.Split(q.Cursor, cursorSeparator)
-		if len(at) != 3 {
+		var at [3]string
+		text, err := base64.RawURLEncoding.DecodeString(q.Cursor)
+		if err != nil || json.Unmarshal(text, &at) != nil {
 			return SuppressionPage{}, ErrCursor
 		}
 		c.add("(address, scope, reason) > (?, ?, ?)", at[0], at[1], at[2])
@@ -184,21 +229,23 @@ func (h *History) Suppressions(ctx context.Context, q SuppressionQuery) (Suppres
 	page := SuppressionPage{Suppressions: found}
 	if len(found) > q.Limit {
 		page.Suppressions = found[:q.Limit]
-		last := found[q.Limit-1]
-		page.Next = strings.Join([]string{last.Address, last.Scope, string(last.Reason)}, cursorSeparator)
+		page.Next = cursorAfter(found[q.Limit-1])
 	}
 	return page, nil
 }
 
-// cursorSeparator is in no address, scope or reason: texts have no control characters.
-const cursorSeparator = "\t"
+// cursorAfter holds any text: a provider may write whatever it likes.
+func cursorAfter(s events.Suppression) string {
+	text, _ := json.Marshal([3]string{s.Address, s.Scope, string(s.Reason)}) // strings always can
+	return base64.RawURLEncoding.EncodeToString(text)
+}
 
 func (h *History) suppressions(ctx context.Context, rest string, args []any) (found []events.Suppression, err error) {
 	rows, err := h.read.QueryContext(ctx, suppressionsOf+rest, args...)
 	if err != nil {
 		return nil, h.readError(err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	found = []events.Suppression{}
 	for rows.Next() {
 		var (
@@ -220,15 +267,15 @@ const maxImported = 1000
 // Suppress adds suppressions by the operator's hand, and gives the number of
 // those that were not there. They stay, whatever was removed before.
 func (h *History) Suppress(ctx context.Context, all ...events.Suppression) (added int, err error) {
-	return h.insert(ctx, all, func(*work, events.Suppression) (bool, error) { return true, nil })
+	return h.insert(ctx, all, func(context.Context, *work, events.Suppression) (bool, error) { return true, nil })
 }
 
 // Pull takes over suppressions of a provider's own list, and gives the number of
 // those that were not there. What was removed here since the provider's date
-// stays removed.
+// stays removed; where the provider gives none, for good.
 func (h *History) Pull(ctx context.Context, all ...events.Suppression) (added int, err error) {
-	return h.insert(ctx, all, func(w *work, s events.Suppression) (bool, error) {
-		removed, err := w.removals(ctx, s.Address)
+	return h.insert(ctx, all, func(ctx context.Context, w *work, s events.Suppression) (bool, error) {
+		removed, err := w.removals(ctx, s.Address, s.Reason)
 		if err != nil {
 			return false, err
 		}
@@ -237,37 +284,43 @@ func (h *History) Pull(ctx context.Context, all ...events.Suppression) (added in
 	})
 }
 
-func (h *History) insert(ctx context.Context, all []events.Suppression, may func(*work, events.Suppression) (bool, error)) (added int, err error) {
-	for len(all) > 0 {
-		some := all[:min(len(all), maxImported)]
-		all = all[len(some):]
+// mayAdd reports whether a suppression may be added.
+type mayAdd func(ctx context.Context, w *work, s events.Suppression) (bool, error)
+
+func (h *History) insert(ctx context.Context, all []events.Suppression, may mayAdd) (added int, err error) {
+	for some := range slices.Chunk(all, maxImported) {
 		n := 0
-		err := h.do(ctx, func(ctx context.Context, w *work) error {
-			n = 0
-			for _, s := range some {
-				s.Address = events.Address(s.Address)
-				if s.Since.IsZero() {
-					s.Since = h.now()
-				}
-				if ok, err := may(w, s); err != nil || !ok {
-					if err != nil {
-						return err
-					}
-					continue
-				}
-				fresh, err := h.suppress(ctx, w, s, "")
-				if err != nil {
-					return err
-				}
-				if fresh {
-					n++
-				}
-			}
-			return nil
+		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
+			n, err = h.insertSome(ctx, w, some, may)
+			return err
 		})
-		added += n
 		if err != nil {
 			return added, fmt.Errorf("adding suppressions: %w", err)
+		}
+		added += n
+	}
+	return added, nil
+}
+
+func (h *History) insertSome(ctx context.Context, w *work, some []events.Suppression, may mayAdd) (added int, err error) {
+	for _, s := range some {
+		s.Address = events.Address(s.Address)
+		ok, err := may(ctx, w, s)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			continue
+		}
+		if s.Since.IsZero() {
+			s.Since = h.now()
+		}
+		fresh, err := h.suppress(ctx, w, s, "")
+		if err != nil {
+			return 0, err
+		}
+		if fresh {
+			added++
 		}
 	}
 	return added, nil
@@ -283,7 +336,7 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 		scope = *of
 	}
 	err := h.do(ctx, func(ctx context.Context, w *work) error {
-		gone, err := h.suppressedFor(ctx, w, address, scope, all)
+		gone, err := w.suppressedFor(ctx, address, all, scope)
 		if err != nil {
 			return err
 		}
@@ -296,16 +349,7 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 		if _, err := w.exec(ctx, forgetBounces, address); err != nil {
 			return err
 		}
-		for _, s := range gone {
-			if _, err := w.exec(ctx, noteRemoval, address, s.Scope, h.now().UnixNano()); err != nil {
-				return err
-			}
-			s.Provider = ""
-			if err := h.announce(ctx, w, events.SuppressionRemoved, s, ""); err != nil {
-				return err
-			}
-		}
-		return nil
+		return h.lifted(ctx, w, gone)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("removing suppressions: %w", err)
@@ -313,9 +357,32 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 	return err
 }
 
+// lifted notes and tells what was removed by the operator's hand.
+func (h *History) lifted(ctx context.Context, w *work, gone []suppression) error {
+	for _, s := range gone {
+		if _, err := w.exec(ctx, noteRemoval, s.Address, s.Scope, "", h.now().UnixNano()); err != nil {
+			return err
+		}
+		s.Provider = ""
+		if err := h.announce(ctx, w, events.SuppressionRemoved, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// suppression is one with its place in the table, and the message that was the
+// reason to add or remove it, empty for none.
+type suppression struct {
+	events.Suppression
+
+	change    int64
+	messageID string
+}
+
 // suppressedFor gives what Lift removes.
-func (h *History) suppressedFor(ctx context.Context, w *work, address, scope string, all bool) (gone []events.Suppression, err error) {
-	statement, err := w.statement(ctx, suppressionsOf+` WHERE address = ? AND (? OR scope = ?)`)
+func (w *work) suppressedFor(ctx context.Context, address string, all bool, scope string) (gone []suppression, err error) {
+	statement, err := w.statement(ctx, suppressionsIn) //nolint:sqlclosecheck // the transaction does
 	if err != nil {
 		return nil, err
 	}
@@ -323,13 +390,13 @@ func (h *History) suppressedFor(ctx context.Context, w *work, address, scope str
 	if err != nil {
 		return nil, fmt.Errorf("reading what is suppressed: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var (
-			s     events.Suppression
+			s     suppression
 			since int64
 		)
-		if err := rows.Scan(&s.Address, &s.Scope, &s.Reason, &s.Provider, &s.Detail, &since); err != nil {
+		if err := rows.Scan(&s.change, &s.Address, &s.Scope, &s.Reason, &s.Provider, &s.Detail, &since); err != nil {
 			return nil, fmt.Errorf("reading what is suppressed: %w", err)
 		}
 		s.Since = moment(since)
@@ -344,7 +411,7 @@ func (h *History) SuppressionCounts(ctx context.Context) (counts map[events.Reas
 	if err != nil {
 		return nil, h.readError(err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	counts = make(map[events.Reason]int64)
 	for rows.Next() {
 		var (
@@ -381,15 +448,35 @@ func (h *History) Recipient(ctx context.Context, address string) (Recipient, err
 		return r, err
 	}
 	r.Status = events.StatusOf(r.Suppressions)
-	var accepted, delivered, bounced, opened, clicked int64
+	var at stamps
 	err = h.read.QueryRowContext(ctx, getStanding, r.Address).
-		Scan(&r.SoftBounces, &accepted, &delivered, &bounced, &opened, &clicked)
-	if err := h.readError(err); err != nil && (!errors.Is(err, ErrNotFound) || len(r.Suppressions) == 0) {
+		Scan(&at.softBounces, &at.delivered, &at.bounced, &at.opened, &at.clicked)
+	known := err == nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return r, h.readError(err)
+	}
+	r.SoftBounces = at.softBounces
+	r.Delivered, r.Bounced = momentOrNil(at.delivered), momentOrNil(at.bounced)
+	r.Opened, r.Clicked = momentOrNil(at.opened), momentOrNil(at.clicked)
+	if r.Accepted, err = h.lastAccepted(ctx, r.Address); err != nil {
 		return r, err
 	}
-	r.Accepted, r.Delivered, r.Bounced = momentOrNil(accepted), momentOrNil(delivered), momentOrNil(bounced)
-	r.Opened, r.Clicked = momentOrNil(opened), momentOrNil(clicked)
+	if !known && r.Accepted == nil && len(r.Suppressions) == 0 {
+		return r, ErrNotFound
+	}
 	return r, nil
+}
+
+func (h *History) lastAccepted(ctx context.Context, address string) (*time.Time, error) {
+	texts, err := h.texts(ctx, lastAccepted, []any{address})
+	if err != nil || len(texts) == 0 {
+		return nil, err
+	}
+	var e events.Event
+	if err := json.Unmarshal([]byte(texts[0]), &e); err != nil {
+		return nil, fmt.Errorf("reading an event: %w", err)
+	}
+	return &e.Timestamp, nil
 }
 
 func momentOrNil(stamp int64) *time.Time {

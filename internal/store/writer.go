@@ -286,7 +286,7 @@ func (w *writer) separately(ctx context.Context, calls []*call) {
 
 // commit does the calls in one transaction and answers them, unless it fails.
 func (w *writer) commit(ctx context.Context, calls []*call) error {
-	ctx, cancel := w.session.bound(ctx)
+	ctx, cancel := w.session.db.bound(ctx)
 	defer cancel()
 	t := &turn{session: w.session}
 	if err := w.transact(ctx, t, calls); err != nil {

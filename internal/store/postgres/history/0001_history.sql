@@ -19,9 +19,10 @@ CREATE TABLE message_recipients (
 	PRIMARY KEY (message_id, place)
 );
 CREATE INDEX message_recipients_address ON message_recipients (address, message_id);
-CREATE INDEX message_recipients_provider_id ON message_recipients (provider_id) WHERE provider_id <> '';
+CREATE INDEX message_recipients_provider_id ON message_recipients (provider_id, address) WHERE provider_id <> '';
 
 CREATE TABLE events (
+	-- Rises with each one, as they become visible: one bridge writes at a time.
 	sequence BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	id TEXT COLLATE "C" NOT NULL UNIQUE,
 	received BIGINT NOT NULL,
@@ -35,6 +36,10 @@ CREATE INDEX events_message ON events (message_id) WHERE message_id <> '';
 CREATE INDEX events_recipient ON events (recipient);
 CREATE INDEX events_type ON events (type);
 CREATE INDEX events_provider ON events (provider);
+
+-- Events that nobody was told to pass on, since who stored them could not: the
+-- bridge does once it runs.
+CREATE TABLE untold (sequence BIGINT PRIMARY KEY);
 
 -- What providers allow to be used once.
 CREATE TABLE nonces (
@@ -63,15 +68,15 @@ CREATE INDEX suppressions_reason ON suppressions (reason);
 CREATE TABLE removals (
 	address TEXT COLLATE "C" NOT NULL,
 	scope TEXT COLLATE "C" NOT NULL,
+	reason TEXT COLLATE "C" NOT NULL, -- the only one it is about; empty: all, by the operator
 	removed BIGINT NOT NULL,
-	PRIMARY KEY (address, scope)
+	PRIMARY KEY (address, scope, reason)
 );
 
 -- What became of each recipient; 0 for never.
 CREATE TABLE recipients (
 	address TEXT COLLATE "C" PRIMARY KEY,
 	soft_bounces BIGINT NOT NULL,
-	accepted BIGINT NOT NULL,
 	delivered BIGINT NOT NULL,
 	bounced BIGINT NOT NULL,
 	opened BIGINT NOT NULL,
@@ -97,3 +102,7 @@ CREATE TABLE progress (
 	name TEXT COLLATE "C" PRIMARY KEY,
 	value BIGINT NOT NULL
 );
+
+-- What SQLite calls so: the values of a list in a document.
+CREATE FUNCTION json_each(document TEXT, path TEXT) RETURNS TABLE (value TEXT) LANGUAGE sql IMMUTABLE
+	AS $$ SELECT one #>> '{}' FROM jsonb_path_query(document::jsonb, (path || '[*]')::jsonpath) AS one $$;

@@ -19,7 +19,7 @@ CREATE TABLE message_recipients (
 	PRIMARY KEY (message_id, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX message_recipients_address ON message_recipients (address, message_id);
-CREATE INDEX message_recipients_provider_id ON message_recipients (provider_id) WHERE provider_id <> '';
+CREATE INDEX message_recipients_provider_id ON message_recipients (provider_id, address) WHERE provider_id <> '';
 
 CREATE TABLE events (
 	sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,6 +35,10 @@ CREATE INDEX events_message ON events (message_id) WHERE message_id <> '';
 CREATE INDEX events_recipient ON events (recipient);
 CREATE INDEX events_type ON events (type);
 CREATE INDEX events_provider ON events (provider);
+
+-- Events that nobody was told to pass on, since who stored them could not: the
+-- bridge does once it runs.
+CREATE TABLE untold (sequence INTEGER PRIMARY KEY) STRICT;
 
 -- What providers allow to be used once.
 CREATE TABLE nonces (
@@ -63,15 +67,15 @@ CREATE INDEX suppressions_reason ON suppressions (reason);
 CREATE TABLE removals (
 	address TEXT NOT NULL,
 	scope TEXT NOT NULL,
+	reason TEXT NOT NULL, -- the only one it is about; empty: all, by the operator
 	removed INTEGER NOT NULL,
-	PRIMARY KEY (address, scope)
+	PRIMARY KEY (address, scope, reason)
 ) STRICT, WITHOUT ROWID;
 
 -- What became of each recipient; 0 for never.
 CREATE TABLE recipients (
 	address TEXT PRIMARY KEY,
 	soft_bounces INTEGER NOT NULL,
-	accepted INTEGER NOT NULL,
 	delivered INTEGER NOT NULL,
 	bounced INTEGER NOT NULL,
 	opened INTEGER NOT NULL,
