@@ -119,6 +119,41 @@ func TestHistoryAllOrNothing(t *testing.T) {
 	}
 }
 
+// slow is an Outbox that holds up a commit before it is one.
+type slow struct{ begun, release chan struct{} }
+
+func (s *slow) Enqueue(context.Context, *sql.Tx, []int64) error {
+	close(s.begun)
+	<-s.release
+	return nil
+}
+
+func (s *slow) Wake() {}
+
+// Who reads waits for what is being written.
+func TestHistoryReadWaits(t *testing.T) {
+	s, _ := run(t, store.Config{}, store.Options{DataDir: t.TempDir()})
+	h := s.History()
+	o := &slow{make(chan struct{}), make(chan struct{})}
+	h.ForwardBy(o)
+	r := logged(1, time.Now())
+	h.Record(r)
+	go h.Flush(context.WithoutCancel(t.Context()))
+	<-o.begun
+	read := make(chan error, 1)
+	go func() {
+		_, err := h.Message(t.Context(), r.ID)
+		read <- err
+	}()
+	for h.Waiting() == 0 && len(read) == 0 {
+		runtime.Gosched()
+	}
+	close(o.release)
+	if err := <-read; err != nil {
+		t.Errorf("Message while it is written: %v", err)
+	}
+}
+
 // What is older than the retention goes, and nothing else; suppressions stay, and
 // so does what was removed.
 func TestHistoryRetention(t *testing.T) {
@@ -324,7 +359,9 @@ func TestHistoryBesideAtOnce(t *testing.T) {
 func TestHistoryFull(t *testing.T) {
 	dir := t.TempDir()
 	var log bytes.Buffer
-	s, stop := run(t, store.Config{}, store.Options{DataDir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	clock := storetest.NewClock()
+	options := store.Options{DataDir: dir, Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: clock.Now, After: clock.After}
+	s, stop := run(t, store.Config{}, options)
 	h := s.History()
 	pages := count(t, h, `PRAGMA page_count`)
 	pragma := func(text string) {
@@ -342,6 +379,7 @@ func TestHistoryFull(t *testing.T) {
 	const many = 3000 // of 6 KB
 	for i := range many {
 		f := flight(ulid(int64(i)))
+		f.Time, f.Deadline = clock.Now(), clock.Now().Add(time.Second)
 		if _, err := s.Begin(t.Context(), f); err != nil {
 			t.Fatal(err)
 		}
@@ -363,6 +401,7 @@ func TestHistoryFull(t *testing.T) {
 	if now, _ := h.Pending(); now != waiting && now != 0 {
 		t.Errorf("news of what waits makes %d of %d", now, waiting)
 	}
+	clock.Advance(time.Hour)
 	pragma("max_page_count = 1000000")
 	h.Flush(t.Context())
 	h.Flush(t.Context())
@@ -373,7 +412,7 @@ func TestHistoryFull(t *testing.T) {
 		t.Errorf("%d records still wait, %d octets", left, octets)
 	}
 	stop()
-	s, _ = run(t, store.Config{}, store.Options{DataDir: dir})
+	s, _ = run(t, store.Config{}, options)
 	if n := count(t, s.History(), `SELECT COUNT(*) FROM events WHERE type = 'accepted'`); n != many {
 		t.Errorf("after a restart %d of %d messages have their event", n, many)
 	}

@@ -199,6 +199,36 @@ func testAnyOrder(t *testing.T, create func(t *testing.T) storetest.Database) {
 	})
 }
 
+// In each order of these the last word is that the address is unsubscribed, and
+// that it has bounced.
+func testEveryOrder(t *testing.T, create func(t *testing.T) storetest.Database) {
+	t.Helper()
+	b := opened(t, create)
+	all := []told{{events.Unsubscribed, "", 1}, {events.Resubscribed, "", 2}, {events.Unsubscribed, "", 3}, {events.Bounced, "", 1}}
+	for n, order := range orders(len(all)) {
+		one := fmt.Sprintf("%d@example.com", n)
+		for _, i := range order {
+			e := all[i]
+			b.add(with(b.event(fmt.Sprint(n, "-", i), e.of, one, time.Duration(e.at)*time.Minute), hard))
+		}
+		b.wantSuppressed(fmt.Sprint("in the order ", order), one, left(all, 0)...)
+	}
+}
+
+// orders are all permutations of n.
+func orders(n int) [][]int {
+	if n == 0 {
+		return [][]int{nil}
+	}
+	var all [][]int
+	for _, shorter := range orders(n - 1) {
+		for at := range n {
+			all = append(all, slices.Insert(slices.Clone(shorter), at, n-1))
+		}
+	}
+	return all
+}
+
 // allScopes are suppressions by the operator, one in each scope.
 func allScopes(address string) []events.Suppression {
 	var all []events.Suppression

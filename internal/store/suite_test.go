@@ -40,6 +40,7 @@ func testHistory(t *testing.T, create func(t *testing.T) storetest.Database) {
 		{"Suppress", testSuppress},
 		{"SoftBounces", testSoftBounces},
 		{"AnyOrder", testAnyOrder},
+		{"EveryOrder", testEveryOrder},
 		{"Lift", testLift},
 		{"Pull", testPull},
 		{"SuppressionEvents", testSuppressionEvents},
