@@ -446,9 +446,11 @@ func (h *History) settleUntold(ctx context.Context) error {
 			return err
 		}
 		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
-			if more = w.outbox != nil; more {
-				w.sequences, err = w.numbers(ctx, takeUntold)
+			if more = w.outbox != nil; !more {
+				return nil
 			}
+			untold, err := w.numbers(ctx, takeUntold)
+			w.sequences = append(w.sequences, untold...) // others share the transaction
 			return err
 		})
 		if err != nil {

@@ -131,6 +131,8 @@ func (p part) settings() map[string]string {
 	}
 	if p.commits() == kept {
 		s["synchronous_commit"] = "off"
+		// A plan that was made while the tables were empty is kept.
+		s["enable_seqscan"] = "off"
 	}
 	return s
 }

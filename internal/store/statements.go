@@ -101,12 +101,14 @@ func postgresStatements() [statements]string {
 		insertMessage: texts[insertMessage] + ` RETURNING number`,
 		// By one index or another: $1 is known before anything is searched.
 		messagesByKey: `SELECT ` + messageColumns + ` FROM messages
-			WHERE number IN (
-				SELECT number FROM messages WHERE $1::int = 0 AND idempotency_key = $2
-				UNION ALL SELECT number FROM messages WHERE $1 = 1 AND message_key = $2
-				UNION ALL SELECT number FROM messages WHERE $1 = 2 AND content_key = $2
-				UNION ALL SELECT number FROM inherited_keys WHERE kind = $1 AND digest = $2)
-			AND continued_by IS NULL AND received > $3 ORDER BY number DESC`,
+				WHERE $1::int = 0 AND idempotency_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM messages
+				WHERE $1 = 1 AND message_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM messages
+				WHERE $1 = 2 AND content_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM inherited_keys JOIN messages USING (number)
+				WHERE kind = $1 AND digest = $2 AND continued_by IS NULL AND received > $3
+			ORDER BY number DESC`,
 		passOnKeys: `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
 			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`,
 		pagesInUse: `SELECT 0`, // the server has its own bounds
