@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"smtpbridge/providers/delivery"
@@ -17,7 +18,7 @@ const (
 	// logInterval is how long the log of messages waits for company.
 	logInterval = time.Second
 	// logCompany is how many do not wait any longer.
-	logCompany = 512
+	logCompany = 2048
 	// maxLogBytes bounds what waits while the database cannot be written to.
 	maxLogBytes = 4 << 20
 )
@@ -62,6 +63,8 @@ type History struct {
 	written int  // since room was looked for in memory
 	left    bool // out of the log: what there is of it is for the next start
 	closed  bool
+
+	broken atomic.Bool // the last transaction has not committed
 
 	mu      sync.Mutex // guards what follows
 	queue   []*change
@@ -271,6 +274,7 @@ func (h *History) separately(ctx context.Context, changes []*change, logged []de
 }
 
 func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *work) error) error {
+	h.broken.Store(true) // until it has committed
 	ctx, cancel := h.db.bound(ctx)
 	defer cancel()
 	tx, err := h.db.beginTurn(ctx)
@@ -291,6 +295,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	if err := tx.Commit(); err != nil {
 		return h.db.explain(fmt.Errorf("committing: %w", err))
 	}
+	h.broken.Store(false)
 	h.held.add(w.suppressed, 0)
 	if len(w.sequences) > 0 && h.outbox != nil {
 		h.outbox.Wake()
@@ -460,13 +465,20 @@ func (h *History) settleUntold(ctx context.Context) error {
 	return nil
 }
 
-// check reports whether it can be written to, as far as can be told.
+// check reports whether it can be written to, as far as is known. After an error
+// it tries.
 func (h *History) check(ctx context.Context) error {
+	if !h.broken.Load() {
+		var n int
+		return h.readError(h.read.QueryRowContext(ctx, readable).Scan(&n))
+	}
 	return h.do(ctx, func(ctx context.Context, w *work) error {
 		_, err := w.exec(ctx, putProgress, checkedAt, h.now().UnixNano())
 		return err
 	})
 }
+
+const readable = `SELECT COUNT(*) FROM progress`
 
 // flush writes the log, where there is something to write, and waits for what is
 // being written.

@@ -33,7 +33,7 @@ func logged(n int64, now time.Time) delivery.Record {
 
 // What the log of messages costs for each, written 500 at once.
 func BenchmarkRecord(b *testing.B) {
-	const company = 500
+	const company = 2000
 	s, err := store.Open(b.Context(), store.Config{}, store.Options{DataDir: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)

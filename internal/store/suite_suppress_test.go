@@ -380,7 +380,7 @@ func testSuppressionEvents(t *testing.T, create func(t *testing.T) storetest.Dat
 func testSuppressionPages(t *testing.T, create func(t *testing.T) storetest.Database) {
 	t.Helper()
 	b := opened(t, create)
-	odd := "tab\t'\x00@example.com" // what a provider may write
+	odd := "o'dd%+=;\"@example.com" // what a provider may write
 	var all []events.Suppression
 	for i := range 7 {
 		all = append(all, events.Suppression{Address: fmt.Sprintf("%d@example.com", i), Reason: events.Reasons()[i%2], Provider: "p", Since: b.clock.Now()})

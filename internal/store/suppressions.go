@@ -18,7 +18,7 @@ const (
 	addSuppression = `INSERT INTO suppressions (address, scope, reason, provider, detail, since) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT DO NOTHING`
 	// renewSuppression: the latest word counts, so that what came before it undoes nothing.
-	renewSuppression = `UPDATE suppressions SET provider = ?4, detail = ?5, since = ?6
+	renewSuppression = `UPDATE suppressions SET provider = ?4, detail = CASE ?5 WHEN '' THEN detail ELSE ?5 END, since = ?6
 		WHERE address = ?1 AND scope = ?2 AND reason = ?3 AND since < ?6`
 	liftUnsubscribe = `DELETE FROM suppressions WHERE address = ? AND scope = ? AND reason = ? AND since <= ? RETURNING change`
 	liftAll         = `DELETE FROM suppressions WHERE address = ? AND (? OR scope = ?)`
