@@ -237,7 +237,7 @@ const watch = `"$@" </dev/null & server=$!; cat >/dev/null; kill -QUIT $server; 
 func (p *process) start(data string, settings []string) error {
 	args := []string{
 		"-c", watch, "watch", filepath.Join(p.programs, "postgres"), "-D", data, "-k", p.dir,
-		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200",
+		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=1000",
 		"-c", "shared_buffers=16MB", "-c", "autovacuum=off", "-c", "jit=off",
 	}
 	for _, setting := range settings {

@@ -135,6 +135,17 @@ func join(t *testing.T, db Database, clock *Clock, instance string) *bridge {
 	return b
 }
 
+// done stops a bridge before the end of its test: nobody uses its database again.
+func (b *bridge) done() {
+	b.t.Helper()
+	if err := b.stop(); err != nil {
+		b.t.Errorf("stopping: %v", err)
+	}
+	if b.database.Done != nil {
+		b.database.Done()
+	}
+}
+
 // restart ends a bridge and starts another in its place, after a kill or in
 // order.
 func (b *bridge) restart(killed bool, instance string) *bridge {
