@@ -10,11 +10,14 @@ import (
 )
 
 // BasicAuth checks a call against a user name and a password (RFC 7617), in
-// constant time. Neither may be empty. The error wraps [ErrUnauthenticated].
-func BasicAuth(h http.Header, username, password string) error {
+// constant time. Neither may be empty, but where it is unverified: then both are,
+// and every call passes. The error wraps [ErrUnauthenticated].
+func BasicAuth(h http.Header, username, password string, unverified bool) error {
 	r := http.Request{Header: h}
 	user, pass, given := r.BasicAuth()
 	switch {
+	case unverified && username == "" && password == "":
+		return nil
 	case username == "" || password == "":
 		return fmt.Errorf("%w: there is nothing to check it with; set webhook_username and webhook_password", ErrUnauthenticated)
 	case len(h.Values("Authorization")) > 1: // RFC 9110, 11.6.2: one, and who reads which is not said

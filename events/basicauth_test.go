@@ -55,7 +55,7 @@ func TestBasicAuth(t *testing.T) {
 		{"no password", user, "", []string{basic("bridge:")}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := events.BasicAuth(http.Header{"Authorization": c.header}, c.user, c.password)
+			err := events.BasicAuth(http.Header{"Authorization": c.header}, c.user, c.password, false)
 			if (err == nil) != c.passes || err != nil && !errors.Is(err, events.ErrUnauthenticated) {
 				t.Fatalf("the error is %v, passes: %v", err, c.passes)
 			}
@@ -96,6 +96,27 @@ func TestValidateBasicAuth(t *testing.T) {
 		})
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%q and %q have problems in %q, want %q", c.user, c.password, got, c.want)
+		}
+	}
+}
+
+// Unverified is what has no key at all; one that is there is always asked for.
+func TestBasicAuthUnverified(t *testing.T) {
+	good := http.Header{"Authorization": {"Basic YnJpZGdlOnMzY3JldDp3aXRoOmNvbG9u"}}
+	for _, c := range []struct {
+		name, user, password string
+		header               http.Header
+		passes               bool
+	}{
+		{"no key", "", "", nil, true},
+		{"no key, with credentials", "", "", good, true},
+		{"a key", "bridge", "s3cret:with:colon", good, true},
+		{"a key, no credentials", "bridge", "s3cret:with:colon", nil, false},
+		{"no user name", "", "s3cret:with:colon", nil, false},
+		{"no password", "bridge", "", nil, false},
+	} {
+		if err := events.BasicAuth(c.header, c.user, c.password, true); (err == nil) != c.passes {
+			t.Errorf("%s: the error is %v, passes: %v", c.name, err, c.passes)
 		}
 	}
 }

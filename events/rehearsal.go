@@ -44,6 +44,6 @@ func (r Rehearsal) Receive(_ context.Context, _ http.Header, body []byte) (Batch
 	if len(e.Raw) == 0 {
 		e.Raw = body
 	}
-	e.Sequence = 0
+	e.Raw, e.Sequence = Raw(e.Raw), 0
 	return Batch{Events: []Event{e}}, nil
 }

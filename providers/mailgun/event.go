@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/mail"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,9 +15,6 @@ import (
 )
 
 const (
-	// maxIDLen is the most of an id that is kept, in octets; maxURLLen that of a URL.
-	maxIDLen  = 255
-	maxURLLen = 2048
 	// maxToBytes of a To that is read for its addresses.
 	maxToBytes = 64 << 10
 	// allMail is the tag of leaving all mail of a domain.
@@ -30,44 +26,44 @@ const (
 // event is the event-data of a call (manual, "Webhook Payloads"). Nothing of it is
 // certain to be there, or to have the same form always.
 type event struct {
-	ID        scalar    `json:"id"`
-	Event     lenient   `json:"event"`
-	Severity  lenient   `json:"severity"`
-	Reason    lenient   `json:"reason"`
-	Timestamp scalar    `json:"timestamp"`
-	Recipient lenient   `json:"recipient"`
-	URL       lenient   `json:"url"`
-	Tags      words     `json:"tags"`
-	Variables variables `json:"user-variables"`
+	ID        events.Text `json:"id"`
+	Event     events.Text `json:"event"`
+	Severity  events.Text `json:"severity"`
+	Reason    events.Text `json:"reason"`
+	Timestamp events.Text `json:"timestamp"`
+	Recipient events.Text `json:"recipient"`
+	URL       events.Text `json:"url"`
+	Tags      words       `json:"tags"`
+	Variables variables   `json:"user-variables"`
 	Message   struct {
 		Headers struct {
-			ID lenient `json:"message-id"`
-			To lenient `json:"to"`
+			ID events.Text `json:"message-id"`
+			To events.Text `json:"to"`
 		} `json:"headers"`
 	} `json:"message"`
 	Status status `json:"delivery-status"`
 	Reject struct {
-		Reason      lenient `json:"reason"`
-		Description lenient `json:"description"`
+		Reason      events.Text `json:"reason"`
+		Description events.Text `json:"description"`
 	} `json:"reject"`
 	Flags struct {
 		Routed        bool `json:"is-routed"`
 		DelayedBounce bool `json:"is-delayed-bounce"`
 	} `json:"flags"`
 	Client struct {
-		Bot lenient `json:"bot"`
+		Bot events.Text `json:"bot"`
 	} `json:"client-info"`
 }
 
 // status is how a delivery went.
 type status struct {
-	Code        scalar  `json:"code"`
-	Enhanced    scalar  `json:"enhanced-code"`
-	Message     lenient `json:"message"`
-	Description lenient `json:"description"`
-	BounceType  lenient `json:"bounce-type"`
-	BounceCode  scalar  `json:"bounce-code"`
-	Attempt     scalar  `json:"attempt-no"`
+	Code        events.Text `json:"code"`
+	Enhanced    events.Text `json:"enhanced-code"`
+	Message     events.Text `json:"message"`
+	Description events.Text `json:"description"`
+	BounceType  events.Text `json:"bounce-type"`
+	BounceCode  events.Text `json:"bounce-code"`
+	Attempt     events.Text `json:"attempt-no"`
 }
 
 // readEvents gives one event for each recipient, and for each tag that was left.
@@ -75,16 +71,20 @@ func readEvents(raw json.RawMessage) []events.Event {
 	raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 	var e event
 	json.Unmarshal(raw, &e) //nolint:errcheck // what has another form stays empty, the rest is read
-	told := e.normal()
-	told.Raw = raw
+	told, whole := e.normal(), string(raw)
+	recipients, scopes := e.recipients(), e.scopes()
+	if len(recipients)*len(scopes) > 1 { // all of it, for each of many, would take for ever
+		whole = events.Key(whole)
+	}
 	var list []events.Event
-	for _, recipient := range e.recipients() {
-		for _, scope := range e.scopes() {
+	for _, recipient := range recipients {
+		for _, scope := range scopes {
 			told.Recipient, told.Scope = recipient, scope
-			told.Key = e.key(raw, recipient, scope)
+			told.Key = e.key(whole, recipient, scope)
 			list = append(list, told)
 		}
 	}
+	events.ShareRaw(list, events.Raw(raw))
 	return list
 }
 
@@ -92,13 +92,13 @@ func readEvents(raw json.RawMessage) []events.Event {
 func (e *event) normal() events.Event {
 	told := events.Event{
 		Type:              e.kind(),
-		MessageID:         clip(e.Variables[providers.BridgeIDKey], maxIDLen),
-		ProviderMessageID: clip(strings.Trim(string(e.Message.Headers.ID), "<> "), maxIDLen),
-		Timestamp:         moment(string(e.Timestamp)),
-		Attempt:           e.Status.attempt(),
+		MessageID:         events.Clip(e.Variables[providers.BridgeIDKey], events.MaxWord),
+		ProviderMessageID: events.Clip(strings.Trim(string(e.Message.Headers.ID), "<> "), events.MaxWord),
+		Timestamp:         events.UnixTime(string(e.Timestamp)),
+		Attempt:           e.Status.Attempt.Count(),
 		Reason:            e.reason(),
 		Response:          e.Status.response(),
-		URL:               clip(string(e.URL), maxURLLen),
+		URL:               events.Clip(string(e.URL), events.MaxURL),
 		Machine:           e.Client.Bot != "",
 		Metadata:          e.Variables.metadata(),
 	}
@@ -142,7 +142,7 @@ func (e *event) kind() events.Type {
 // unsent are Mailgun's own codes of mails that it did not try to deliver: to those
 // who bounced, unsubscribed or complained before, and what its check of lists
 // keeps back.
-var unsent = []scalar{"605", "606", "607", "625"}
+var unsent = []events.Text{"605", "606", "607", "625"}
 
 func (e *event) failure() events.Type {
 	switch {
@@ -220,10 +220,10 @@ func (e *event) scopes() []string {
 
 // key: Mailgun's id is unique within a day. Without id or time the event is what
 // its octets are. What the key is made of is quoted: no text of it can pass for two.
-func (e *event) key(raw json.RawMessage, recipient, scope string) string {
-	id, day := string(e.ID), moment(string(e.Timestamp))
+func (e *event) key(whole, recipient, scope string) string {
+	id, day := string(e.ID), events.UnixTime(string(e.Timestamp))
 	if id == "" || day.IsZero() {
-		id = string(raw)
+		id = whole
 	}
 	return events.Key(fmt.Sprintf("%q", []string{id, day.Format(time.DateOnly), recipient, scope}))
 }
@@ -241,12 +241,4 @@ func (s status) response() string {
 		said = code + " " + said
 	}
 	return providers.Words(said)
-}
-
-func (s status) attempt() int {
-	n, err := strconv.ParseUint(string(s.Attempt), 10, 31)
-	if err != nil {
-		return 0
-	}
-	return int(n)
 }

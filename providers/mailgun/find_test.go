@@ -79,6 +79,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: time.Hour, ID: "7@example.com"}
+}
+
 // entry is an event as Mailgun shows it.
 func entry(recipient, variables string) string {
 	return fmt.Sprintf(`{"event":"accepted","timestamp":1767323045.12,"recipient":%q,"message":{"headers":{"message-id":"7@example.com"}},"user-variables":%s}`, recipient, variables)
@@ -92,55 +97,34 @@ func page(entries ...string) string {
 
 func TestFound(t *testing.T) {
 	full := slices.Repeat([]string{entry("z@example.org", ours)}, 100)
-	for _, c := range []struct {
-		name   string
-		change func(*providers.Sent, *providers.Response)
-		body   string
-		want   string // the states of a@example.org and B@bücher.example
-	}{
-		{"nothing", nil, page(), "refused/refused"},
-		{"one", nil, page(entry("A@Example.org", ours)), "accepted/refused"},
-		{"both, as Mailgun writes them", nil, page(entry("a@example.org", ours), entry("b@xn--bcher-kva.example", ours)), "accepted/accepted"},
-		{"another message of the same Message-ID", nil, page(entry("a@example.org", `{"bridge_id":"01OTHER"}`)), "refused/refused"},
-		{"whose message cannot be read", nil, page(entry("a@example.org", "[]")), "ambiguous/refused"},
-		{"whose message was cut", nil, page(entry("a@example.org", `"{\"bridge_"`)), "ambiguous/refused"},
-		{"rejected, of nobody", nil, page(entry("", ours)), "ambiguous/ambiguous"},
-		{"a full page", nil, page(full...), "ambiguous/ambiguous"},
-		{"a full page with one", nil, page(append(full[1:], entry("a@example.org", ours))...), "accepted/ambiguous"},
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
+		{Name: "nothing", Body: page(), Want: "refused/refused"},
+		{Name: "one", Body: page(entry("A@Example.org", ours)), Want: "accepted/refused"},
+		{Name: "both, as Mailgun writes them", Body: page(entry("a@example.org", ours), entry("b@xn--bcher-kva.example", ours)), Want: "accepted/accepted"},
+		{Name: "another message of the same Message-ID", Body: page(entry("a@example.org", `{"bridge_id":"01OTHER"}`)), Want: "refused/refused"},
+		{Name: "whose message cannot be read", Body: page(entry("a@example.org", "[]")), Want: "ambiguous/refused"},
+		{Name: "whose message was cut", Body: page(entry("a@example.org", `"{\"bridge_"`)), Want: "ambiguous/refused"},
+		{Name: "rejected, of nobody", Body: page(entry("", ours)), Want: "ambiguous/ambiguous"},
+		{Name: "a full page", Body: page(full...), Want: "ambiguous/ambiguous"},
+		{Name: "a full page with one", Body: page(append(full[1:], entry("a@example.org", ours))...), Want: "accepted/ambiguous"},
 
-		{"a moment ago", func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-59 * time.Minute) }, page(), "ambiguous/ambiguous"},
-		{"still under way", func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(time.Hour) }, page(), "ambiguous/ambiguous"},
-		{"never known to be over", func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, page(), "ambiguous/ambiguous"},
-		{"yesterday", func(s *providers.Sent, _ *providers.Response) { s.Time = answered.Add(-23 * time.Hour) }, page(), "ambiguous/ambiguous"},
-		{"no Message-ID", func(s *providers.Sent, _ *providers.Response) { s.MessageID = "" }, page(entry("a@example.org", ours)), "accepted/ambiguous"},
-		{"a Message-ID of several words", func(s *providers.Sent, _ *providers.Response) { s.MessageID = "<a OR b@example.com>" }, page(), "ambiguous/ambiguous"},
-		{"a Message-ID without brackets", func(s *providers.Sent, _ *providers.Response) { s.MessageID = "7@example.com" }, page(), "ambiguous/ambiguous"},
-		{"cut off", func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, page(), "ambiguous/ambiguous"},
-		{"not allowed", func(_ *providers.Sent, r *providers.Response) { r.Status = 401 }, "Forbidden", "ambiguous/ambiguous"},
-		{"throttled as if forbidden", func(_ *providers.Sent, r *providers.Response) { r.Status = 403 }, page(), "ambiguous/ambiguous"},
-		{"no such domain", func(_ *providers.Sent, r *providers.Response) { r.Status = 404 }, `{"message":"Domain not found: x"}`, "ambiguous/ambiguous"},
-		{"another success", func(_ *providers.Sent, r *providers.Response) { r.Status = 202 }, page(), "ambiguous/ambiguous"},
-		{"no API", nil, "Mailgun Magnificent API", "ambiguous/ambiguous"},
-		{"no items", nil, `{}`, "ambiguous/ambiguous"},
-		{"items that are none", nil, `{"items":[7]}`, "ambiguous/ambiguous"},
-		{"half an answer", nil, page()[:12], "ambiguous/ambiguous"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, resp := sentLongAgo("a@example.org", "B@bücher.example"), providers.Response{Status: 200, Body: []byte(c.body), Time: answered}
-			if c.change != nil {
-				c.change(&s, &resp)
-			}
-			results := newAdapter().Found(s, resp)
-			if got := results[0].State.String() + "/" + results[1].State.String(); got != c.want {
-				t.Errorf("they are %s, want %s", got, c.want)
-			}
-			for _, result := range results {
-				if (result.State == providers.Accepted) != (result.Err == nil) || (result.ProviderID != "") != (result.State == providers.Accepted) {
-					t.Errorf("%+v does not agree with itself", result)
-				}
-			}
-		})
-	}
+		{Name: "a moment ago", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-59 * time.Minute) }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "still under way", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(time.Hour) }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "never known to be over", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "yesterday", Change: func(s *providers.Sent, _ *providers.Response) { s.Time = answered.Add(-23 * time.Hour) }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "no Message-ID", Change: func(s *providers.Sent, _ *providers.Response) { s.MessageID = "" }, Body: page(entry("a@example.org", ours)), Want: "accepted/ambiguous"},
+		{Name: "a Message-ID of several words", Change: func(s *providers.Sent, _ *providers.Response) { s.MessageID = "<a OR b@example.com>" }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "a Message-ID without brackets", Change: func(s *providers.Sent, _ *providers.Response) { s.MessageID = "7@example.com" }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "cut off", Change: func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "not allowed", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 401 }, Body: "Forbidden", Want: "ambiguous/ambiguous"},
+		{Name: "throttled as if forbidden", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 403 }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "no such domain", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 404 }, Body: `{"message":"Domain not found: x"}`, Want: "ambiguous/ambiguous"},
+		{Name: "another success", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 202 }, Body: page(), Want: "ambiguous/ambiguous"},
+		{Name: "no API", Body: "Mailgun Magnificent API", Want: "ambiguous/ambiguous"},
+		{Name: "no items", Body: `{}`, Want: "ambiguous/ambiguous"},
+		{Name: "items that are none", Body: `{"items":[7]}`, Want: "ambiguous/ambiguous"},
+		{Name: "half an answer", Body: page()[:12], Want: "ambiguous/ambiguous"},
+	})
 }
 
 func TestFindAsks(t *testing.T) {
@@ -156,23 +140,9 @@ func TestFindAsks(t *testing.T) {
 	}
 }
 
-// FuzzFound: nobody is refused by an answer that is not whole, and the results are
-// one for each recipient.
 func FuzzFound(f *testing.F) {
-	for _, body := range []string{
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page(), page(entry("a@example.org", ours)), page(entry("", "[]")), `{"items":null}`, `{"items":{}}`, `{"items":[null]}`, "", "[]", "\xff",
-		`{"items":[{"recipient":7,"user-variables":"x","message":[]}]}`, page() + "x",
-	} {
-		for _, status := range []uint16{200, 401, 403, 404, 429, 500} {
-			f.Add(status, body, false, int64(7200))
-		}
-		f.Add(uint16(200), body, true, int64(-1))
-	}
-	a := newAdapter()
-	f.Fuzz(func(t *testing.T, status uint16, body string, truncated bool, seconds int64) {
-		s := sentLongAgo("a@example.org", "B@example.org", "")
-		s.Over = answered.Add(-time.Duration(seconds%(24*60*60)) * time.Second)
-		resp := providers.Response{Status: int(status), Body: []byte(body), Truncated: truncated, Time: answered}
-		providertest.CheckFound(t, s, resp, a.Found(s, resp), time.Hour)
-	})
+		`{"items":[{"recipient":7,"user-variables":"x","message":[]}]}`, page()+"x",
+	)
 }

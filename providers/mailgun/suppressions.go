@@ -95,37 +95,26 @@ func (l *Lister) isOwn(page string) bool {
 
 // entry is one of any list; an unsubscribe has tags, in older answers one.
 type entry struct {
-	Address lenient   `json:"address"`
-	Code    code      `json:"code"`
-	Error   lenient   `json:"error"`
-	Tags    []lenient `json:"tags"`
-	Tag     lenient   `json:"tag"`
-	Created lenient   `json:"created_at"`
-}
-
-// code is a number, as such or as text.
-type code string
-
-// UnmarshalJSON never fails.
-func (c *code) UnmarshalJSON(raw []byte) error {
-	if text := strings.Trim(string(raw), `"`); text != "null" {
-		*c = code(text)
-	}
-	return nil
+	Address events.Text   `json:"address"`
+	Code    events.Text   `json:"code"`
+	Error   events.Text   `json:"error"`
+	Tags    []events.Text `json:"tags"`
+	Tag     events.Text   `json:"tag"`
+	Created events.Text   `json:"created_at"`
 }
 
 // suppressions: an address that left several tags is suppressed for each.
 func (l *Lister) suppressions(entries []entry, reason events.Reason) []events.Suppression {
 	found := make([]events.Suppression, 0, len(entries))
 	for _, e := range entries {
-		if !strings.Contains(string(e.Address), "@") {
-			continue // nobody can be mailed there
-		}
 		for _, scope := range e.scopes(reason) {
-			found = append(found, events.Suppression{
+			s := events.Suppression{
 				Address: events.Address(string(e.Address)), Scope: scope, Reason: reason, Provider: l.config.Name,
-				Detail: providers.Words(strings.TrimSpace(string(e.Code) + " " + string(e.Error))), Since: e.since(),
-			})
+				Detail: providers.Words(string(e.Code + " " + e.Error)), Since: e.since(),
+			}
+			if s.Validate() == nil { // else nobody can be mailed there
+				found = append(found, s)
+			}
 		}
 	}
 	return found
@@ -135,7 +124,7 @@ func (l *Lister) suppressions(entries []entry, reason events.Reason) []events.Su
 func (e entry) scopes(reason events.Reason) []string {
 	tags := e.Tags
 	if len(tags) == 0 {
-		tags = []lenient{cmp.Or(e.Tag, wholeDomain)}
+		tags = []events.Text{cmp.Or(e.Tag, wholeDomain)}
 	}
 	var scopes []string
 	for _, tag := range tags {

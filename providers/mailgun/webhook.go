@@ -8,9 +8,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"smtpbridge/events"
@@ -49,46 +51,71 @@ func (w *Webhook) Receive(_ context.Context, _ http.Header, body []byte) (events
 	if !json.Valid(body) {
 		return events.Batch{}, fmt.Errorf("%w: the body is no JSON", events.ErrMalformed)
 	}
-	signature, told := open(body)
+	c := open(body)
 	if len(w.key) == 0 {
-		return events.Batch{Events: readEvents(told)}, nil
+		return events.Batch{Events: readEvents(c.told(body))}, nil
 	}
-	if signature == nil {
-		return events.Batch{}, fmt.Errorf("%w: the body has no signature", events.ErrMalformed)
-	}
-	if err := w.verify(signature, time.Now()); err != nil {
+	signed, err := c.signature()
+	if err != nil {
 		return events.Batch{}, err
 	}
-	return events.Batch{Events: readEvents(told), Nonce: string(signature.Token)}, nil
+	if err := w.verify(signed, time.Now()); err != nil {
+		return events.Batch{}, err
+	}
+	return events.Batch{Events: readEvents(c.told(body)), Nonce: string(signed.Token)}, nil
 }
 
-// open divides a call: its signature, nil where it has none, and its event, which
-// is all the rest where it does not have the form of the manual.
-func open(body []byte) (s *signature, told json.RawMessage) {
+// call is what stands in a call (manual, "Webhook Payloads").
+type call struct {
+	Signature json.RawMessage `json:"signature"`
+	Event     json.RawMessage `json:"event-data"`
+}
+
+func open(body []byte) call {
+	var c call
+	json.Unmarshal(body, &c) //nolint:errcheck // what has another form is not there
+	return c
+}
+
+func (c call) signature() (*signature, error) {
+	var s *signature
+	if json.Unmarshal(c.Signature, &s) != nil || s == nil {
+		return nil, fmt.Errorf("%w: the body has no signature", events.ErrMalformed)
+	}
+	return s, nil
+}
+
+// maxOther is how long a call is that is taken apart, in octets, where it does not
+// have the form of the manual.
+const maxOther = 256 << 10
+
+// told is the event of the call: all of it but the signature where it does not
+// have the form of the manual. Those who get the event need not see that.
+func (c call) told(body []byte) json.RawMessage {
+	if c.Event != nil {
+		return c.Event
+	}
 	var parts map[string]json.RawMessage
-	if json.Unmarshal(body, &parts) != nil || parts == nil {
-		return nil, bytes.Clone(bytes.TrimSpace(body))
+	switch {
+	case len(body) > maxOther:
+		return json.RawMessage("{}")
+	case json.Unmarshal(body, &parts) != nil || parts == nil:
+		return bytes.TrimSpace(body)
 	}
-	if json.Unmarshal(parts["signature"], &s) != nil {
-		s = nil
-	}
-	if told = parts["event-data"]; told != nil {
-		return s, told
-	}
-	delete(parts, "signature") // not for the eyes of those who get the event
-	told, err := json.Marshal(parts)
+	maps.DeleteFunc(parts, func(name string, _ json.RawMessage) bool { return strings.EqualFold(name, "signature") })
+	rest, err := json.Marshal(parts)
 	if err != nil {
-		return s, json.RawMessage("{}")
+		return json.RawMessage("{}")
 	}
-	return s, told
+	return rest
 }
 
 // signature is of the time and the token, which follow each other without
 // anything between them.
 type signature struct {
-	Timestamp scalar  `json:"timestamp"`
-	Token     lenient `json:"token"`
-	Signature lenient `json:"signature"`
+	Timestamp events.Text `json:"timestamp"`
+	Token     lenient     `json:"token"`
+	Signature lenient     `json:"signature"`
 	// Parent is made with the key of the account to which a subaccount belongs.
 	Parent lenient `json:"parent-signature"`
 }

@@ -65,6 +65,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	return providers.Sent{BridgeID: bridgeID, Recipients: recipients, Time: answered.Add(-time.Hour), Over: answered.Add(-time.Hour)}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: 10 * time.Minute, ID: "m1"}
+}
+
 // entry is a message as the search shows it.
 func entry(id, metadata string, recipients ...string) string {
 	return fmt.Sprintf(`{"MessageID":%q,"To":[],"Cc":[],"Bcc":[],"Recipients":["%s"],"Status":"Sent","Metadata":%s}`, id, strings.Join(recipients, `","`), metadata)
@@ -77,48 +82,29 @@ func page(total string, entries ...string) string {
 }
 
 func TestFound(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		change func(*providers.Sent, *providers.Response)
-		body   string
-		want   string // the states of a@example.org and B@bücher.example
-	}{
-		{"nothing", nil, page("0"), "refused/refused"},
-		{"both in one", nil, page("1", entry("m1", ours, "A@example.org", "b@xn--bcher-kva.example")), "accepted/accepted"},
-		{"one of a batch", nil, page("1", entry("m1", ours, "a@example.org")), "accepted/refused"},
-		{"the count as text", nil, page(`"1"`, entry("m1", ours, "a@example.org")), "accepted/refused"},
-		{"only in To", nil, page("1", `{"MessageID":"m1","To":[{"Email":"a@example.org","Name":"A"}],"Metadata":`+ours+`}`), "accepted/refused"},
-		{"with a name", nil, page("1", entry("m1", ours, "A <a@example.org>")), "accepted/refused"},
-		{"more than the page", nil, page("2", entry("m1", ours, "a@example.org")), "accepted/ambiguous"},
-		{"fewer than the page", nil, page("0", entry("m1", ours, "a@example.org")), "accepted/ambiguous"},
-		{"another message", nil, page("1", entry("m1", `{"bridge_id":"01OTHER"}`, "a@example.org")), "refused/refused"},
-		{"without metadata", nil, page("1", entry("m1", `{}`, "a@example.org")), "ambiguous/refused"},
-		{"to nobody", nil, page("1", entry("m1", ours, "")), "ambiguous/ambiguous"},
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
+		{Name: "nothing", Body: page("0"), Want: "refused/refused"},
+		{Name: "both in one", Body: page("1", entry("m1", ours, "A@example.org", "b@xn--bcher-kva.example")), Want: "accepted/accepted"},
+		{Name: "one of a batch", Body: page("1", entry("m1", ours, "a@example.org")), Want: "accepted/refused"},
+		{Name: "the count as text", Body: page(`"1"`, entry("m1", ours, "a@example.org")), Want: "accepted/refused"},
+		{Name: "only in To", Body: page("1", `{"MessageID":"m1","To":[{"Email":"a@example.org","Name":"A"}],"Metadata":`+ours+`}`), Want: "accepted/refused"},
+		{Name: "with a name", Body: page("1", entry("m1", ours, "A <a@example.org>")), Want: "accepted/refused"},
+		{Name: "more than the page", Body: page("2", entry("m1", ours, "a@example.org")), Want: "accepted/ambiguous"},
+		{Name: "fewer than the page", Body: page("0", entry("m1", ours, "a@example.org")), Want: "accepted/ambiguous"},
+		{Name: "another message", Body: page("1", entry("m1", `{"bridge_id":"01OTHER"}`, "a@example.org")), Want: "refused/refused"},
+		{Name: "without metadata", Body: page("1", entry("m1", `{}`, "a@example.org")), Want: "ambiguous/refused"},
+		{Name: "to nobody", Body: page("1", entry("m1", ours, "")), Want: "ambiguous/ambiguous"},
 
-		{"a moment ago", func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-9 * time.Minute) }, page("0"), "ambiguous/ambiguous"},
-		{"never known to be over", func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, page("0"), "ambiguous/ambiguous"},
-		{"cut off", func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, page("0"), "ambiguous/ambiguous"},
-		{"not allowed", func(_ *providers.Sent, r *providers.Response) { r.Status = 401 }, `{"ErrorCode":10,"Message":"Bad token"}`, "ambiguous/ambiguous"},
-		{"an error in a 200", nil, `{"ErrorCode":701,"Message":"x","TotalCount":0,"Messages":[]}`, "ambiguous/ambiguous"},
-		{"another success", func(_ *providers.Sent, r *providers.Response) { r.Status = 203 }, page("0"), "ambiguous/ambiguous"},
-		{"no count", nil, `{"Messages":[]}`, "ambiguous/ambiguous"},
-		{"no messages", nil, `{"TotalCount":0}`, "ambiguous/ambiguous"},
-		{"no JSON", nil, `<html>`, "ambiguous/ambiguous"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, resp := sentLongAgo("a@example.org", "B@bücher.example"), providers.Response{Status: 200, Body: []byte(c.body), Time: answered}
-			if c.change != nil {
-				c.change(&s, &resp)
-			}
-			results := newAdapter().Found(s, resp)
-			if got := results[0].State.String() + "/" + results[1].State.String(); got != c.want {
-				t.Errorf("they are %s (%v), want %s", got, results[0].Err, c.want)
-			}
-			if results[0].State == providers.Accepted && results[0].ProviderID != "m1" {
-				t.Errorf("the id is %q", results[0].ProviderID)
-			}
-		})
-	}
+		{Name: "a moment ago", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-9 * time.Minute) }, Body: page("0"), Want: "ambiguous/ambiguous"},
+		{Name: "never known to be over", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, Body: page("0"), Want: "ambiguous/ambiguous"},
+		{Name: "cut off", Change: func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, Body: page("0"), Want: "ambiguous/ambiguous"},
+		{Name: "not allowed", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 401 }, Body: `{"ErrorCode":10,"Message":"Bad token"}`, Want: "ambiguous/ambiguous"},
+		{Name: "an error in a 200", Body: `{"ErrorCode":701,"Message":"x","TotalCount":0,"Messages":[]}`, Want: "ambiguous/ambiguous"},
+		{Name: "another success", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 203 }, Body: page("0"), Want: "ambiguous/ambiguous"},
+		{Name: "no count", Body: `{"Messages":[]}`, Want: "ambiguous/ambiguous"},
+		{Name: "no messages", Body: `{"TotalCount":0}`, Want: "ambiguous/ambiguous"},
+		{Name: "no JSON", Body: `<html>`, Want: "ambiguous/ambiguous"},
+	})
 }
 
 // The search is of one stream: that of the message, of the configuration, or
@@ -150,23 +136,9 @@ func TestFindAsks(t *testing.T) {
 	}
 }
 
-// FuzzFound: nobody is refused by an answer that is not whole, and the results are
-// one for each recipient.
 func FuzzFound(f *testing.F) {
-	for _, body := range []string{
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page("0"), page("1", entry("m1", ours, "a@example.org")), page("1", entry("m1", "null", "")), `{"TotalCount":0,"Messages":null}`,
 		`{"TotalCount":-1,"Messages":[]}`, `{"TotalCount":"","Messages":[]}`, page("1", "null"), `{"ErrorCode":0,"TotalCount":0,"Messages":[]}`, "", "[]", "\xff",
-	} {
-		for _, status := range []uint16{200, 401, 422, 429, 500} {
-			f.Add(status, body, false, int64(3600))
-		}
-		f.Add(uint16(200), body, true, int64(-1))
-	}
-	a := newAdapter()
-	f.Fuzz(func(t *testing.T, status uint16, body string, truncated bool, seconds int64) {
-		s := sentLongAgo("a@example.org", "B@example.org", "")
-		s.Over = answered.Add(-time.Duration(seconds%(24*60*60)) * time.Second)
-		resp := providers.Response{Status: int(status), Body: []byte(body), Truncated: truncated, Time: answered}
-		providertest.CheckFound(t, s, resp, a.Found(s, resp), 10*time.Minute)
-	})
+	)
 }

@@ -136,8 +136,8 @@ func (l *Lister) read(stream string, resp providers.Response) ([]events.Suppress
 	}
 	found := make([]events.Suppression, 0, len(page.Suppressions))
 	for _, e := range page.Suppressions {
-		if strings.Contains(e.EmailAddress, "@") {
-			found = append(found, e.suppression(l.name, stream))
+		if s := e.suppression(l.name, stream); s.Validate() == nil { // else nobody can be mailed there
+			found = append(found, s)
 		}
 	}
 	return found, nil
@@ -145,18 +145,18 @@ func (l *Lister) read(stream string, resp providers.Response) ([]events.Suppress
 
 // entry is one of a list.
 type entry struct {
-	EmailAddress      string `json:"EmailAddress"`
-	SuppressionReason string `json:"SuppressionReason"`
-	Origin            string `json:"Origin"`
-	CreatedAt         string `json:"CreatedAt"`
+	EmailAddress      events.Text `json:"EmailAddress"`
+	SuppressionReason events.Text `json:"SuppressionReason"`
+	Origin            events.Text `json:"Origin"`
+	CreatedAt         events.Text `json:"CreatedAt"`
 }
 
 // suppression: who bounces or complains is mailed by no stream; who left one may
 // want another.
 func (e entry) suppression(provider, stream string) events.Suppression {
 	s := events.Suppression{
-		Address: events.Address(e.EmailAddress), Scope: "stream:" + stream, Reason: events.Manual, Provider: provider,
-		Detail: providers.Words(strings.TrimSpace(e.SuppressionReason + " by " + e.Origin)),
+		Address: events.Address(string(e.EmailAddress)), Scope: scopeOfStream + stream, Reason: events.Manual, Provider: provider,
+		Detail: providers.Words(string(e.SuppressionReason + " by " + e.Origin)), Since: events.Time(string(e.CreatedAt)),
 	}
 	switch {
 	case e.SuppressionReason == "HardBounce":
@@ -165,9 +165,6 @@ func (e entry) suppression(provider, stream string) events.Suppression {
 		s.Reason, s.Scope = events.Complaint, ""
 	case e.Origin == "Recipient":
 		s.Reason = events.Unsubscribe
-	}
-	if at, err := time.Parse(time.RFC3339Nano, e.CreatedAt); err == nil { // suppressed whenever it was
-		s.Since = at.UTC()
 	}
 	return s
 }

@@ -1,13 +1,9 @@
 package postmark_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,12 +17,6 @@ import (
 	"smtpbridge/providers/providertest"
 )
 
-// authorization is that of the user "bridge" with this password.
-const (
-	webhookPassword = "s3cret:with:colon"
-	authorization   = "Basic YnJpZGdlOnMzY3JldDp3aXRoOmNvbG9u"
-)
-
 const delivery = `{"RecordType":"Delivery","MessageStream":"outbound","MessageID":"883953f4-6105-42a2-a16a-77a8eac79483",` +
 	`"Recipient":"a@example.org","DeliveredAt":"2026-01-02T03:04:05.9070259Z","Details":"250 OK"}`
 
@@ -36,58 +26,23 @@ func newWebhook(username, password string, unverified bool) *postmark.Webhook {
 	return postmark.NewWebhook(c)
 }
 
-func TestGoldenWebhooks(t *testing.T) { providertest.GoldenEvents(t, newWebhook("", "", true)) }
+func TestWebhookGolden(t *testing.T) { providertest.GoldenEvents(t, newWebhook("", "", true)) }
 
-func TestWebhookAuthenticates(t *testing.T) {
-	for _, c := range []struct {
-		name               string
-		username, password string
-		unverified         bool
-		header             []string
-		passes             bool
-	}{
-		{"good", "bridge", webhookPassword, false, []string{authorization}, true},
-		{"good, and a key is asked for all the same", "bridge", webhookPassword, true, []string{authorization}, true},
-		{"UTF-8", "brücke", "pässwort", false, []string{"Basic YnLDvGNrZTpww6Rzc3dvcnQ="}, true},
-
-		// A key that is configured is always checked.
-		{"missing", "bridge", webhookPassword, true, nil, false},
-		{"empty", "bridge", webhookPassword, true, []string{""}, false},
-		{"wrong key", "bridge", "s3cret", true, []string{authorization}, false},
-		{"truncated", "bridge", webhookPassword, true, []string{authorization[:len(authorization)-8]}, false},
-		{"bad base64", "bridge", webhookPassword, true, []string{authorization[:len(authorization)-1]}, false},
-		{"bearer", "bridge", webhookPassword, true, []string{strings.Replace(authorization, "Basic", "Bearer", 1)}, false},
-		{"twice", "bridge", webhookPassword, true, []string{authorization, authorization}, false},
-		{"oversized", "bridge", webhookPassword, true, []string{authorization + strings.Repeat("A", 60<<10)}, false},
-		{"half a key", "bridge", "", true, []string{"Basic YnJpZGdlOg=="}, false},
-		{"the other half", "", webhookPassword, true, []string{authorization}, false},
-
-		// Without one only who says so goes without.
-		{"no key", "", "", false, []string{authorization}, false},
-		{"no key, empty credentials", "", "", false, []string{"Basic Og=="}, false},
-		{"unverified", "", "", true, nil, true},
-		{"unverified, with credentials", "", "", true, []string{authorization}, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			batch, err := newWebhook(c.username, c.password, c.unverified).
-				Receive(t.Context(), http.Header{"Authorization": c.header}, []byte(delivery))
-			if (err == nil) != c.passes || (len(batch.Events) == 1) != c.passes {
-				t.Fatalf("the events are %+v, the error is %v, passes: %v", batch.Events, err, c.passes)
-			}
-			if err != nil && (!errors.Is(err, events.ErrUnauthenticated) || strings.Contains(err.Error(), "s3cret")) {
-				t.Errorf("the error is %v", err)
-			}
-		})
+func TestWebhook(t *testing.T) {
+	const many = 1 << 20
+	source := func(username, password string, unverified bool) events.Source {
+		return newWebhook(username, password, unverified)
 	}
-}
-
-// Nobody learns what can be read who is not known.
-func TestWebhookAuthenticatesFirst(t *testing.T) {
-	for _, body := range []string{"", "{}", "<html>"} {
-		if _, err := newWebhook("bridge", webhookPassword, false).Receive(t.Context(), http.Header{}, []byte(body)); !errors.Is(err, events.ErrUnauthenticated) {
-			t.Errorf("%q is answered with %v", body, err)
-		}
-	}
+	providertest.Webhook(t, providertest.Source{
+		Open: newWebhook("", "", true), Calls: providertest.BasicAuth(source, delivery), Secret: "s3cret",
+		Nest: func(nested string) string { return `{"RecordType":"Delivery","Metadata":{"a":` + nested + `}}` },
+		Largest: []string{
+			strings.Repeat("[", 9_000) + `"` + strings.Repeat("x", 9<<20) + `"` + strings.Repeat("]", 9_000),
+			`{"RecordType":"Delivery","Metadata":{` + strings.Repeat(`"a":"b",`, many) + `"c":"d"}}`,
+			`{"RecordType":"Bounce","Type":"Unknown","Details":"` + strings.Repeat("ü550 ", many) + `","Email":"` + strings.Repeat("ü@", many) + `"}`,
+			`{"RecordType":"Bounce","ID":` + strings.Repeat("9", 4*many) + `,"TypeCode":-` + strings.Repeat("1", 4*many) + "}",
+		},
+	})
 }
 
 func TestConfigValidateWebhook(t *testing.T) {
@@ -96,9 +51,9 @@ func TestConfigValidateWebhook(t *testing.T) {
 		want               []string
 	}{
 		{"", "", nil},
-		{"bridge", webhookPassword, nil},
+		{"bridge", "s3cret:with:colon", nil},
 		{"bridge", "", []string{"webhook_password"}},
-		{"bri:dge", webhookPassword, []string{"webhook_username"}},
+		{"bri:dge", "s3cret:with:colon", []string{"webhook_username"}},
 	} {
 		settings := postmark.DefaultConfig()
 		settings.APIKey = config.NewSecret(token)
@@ -140,13 +95,6 @@ func with(tb testing.TB, body string, fields map[string]any) string {
 // What Postmark delivers again has the key that it had, though it is written in
 // another way.
 func TestWebhookKeyStays(t *testing.T) {
-	for _, file := range calls(t) {
-		body := read(t, file)
-		first, again := receive(t, body), receive(t, " "+body+"\r\n")
-		if first.Key != again.Key {
-			t.Errorf("%s: %s has another key when it comes again", file, first.Type)
-		}
-	}
 	const bounce = `{"RecordType":"Bounce","ID":692560173,"Type":"HardBounce","Email":"a@example.org","BouncedAt":"2026-01-02T03:04:06Z"}`
 	const complaint = `{"RecordType":"SpamComplaint","ID":692560174,"Type":"SpamComplaint","Email":"a@example.org","BouncedAt":"2026-01-02T03:04:06Z"}`
 	for _, c := range []struct {
@@ -241,96 +189,6 @@ func TestWebhookGivesBackWhatWasSent(t *testing.T) {
 	}
 }
 
-// Bodies of all sizes are read in bounds.
-func TestWebhookIsBounded(t *testing.T) {
-	const many = 1 << 18
-	for _, c := range []struct {
-		name, body string
-		malformed  bool
-	}{
-		{"deep", strings.Repeat("[", 9000) + strings.Repeat("]", 9000), false},
-		{"too deep", strings.Repeat("[", many) + strings.Repeat("]", many), true},
-		{"deep metadata", `{"RecordType":"Delivery","Metadata":{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}}", false},
-		{"too much metadata", `{"RecordType":"Delivery","Metadata":{` + strings.Repeat(`"a":"b",`, many) + `"c":"d"}}`, false},
-		{"long texts", `{"RecordType":"Bounce","Type":"Unknown","Details":"` + strings.Repeat("ü550 ", many) + `","Email":"` + strings.Repeat("ü@", many) + `"}`, false},
-		{"long numbers", `{"RecordType":"Bounce","ID":` + strings.Repeat("9", many) + `,"TypeCode":-` + strings.Repeat("1", many) + "}", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			batch, err := newWebhook("", "", true).Receive(t.Context(), http.Header{}, []byte(c.body))
-			providertest.CheckReceived(t, batch, err)
-			if errors.Is(err, events.ErrMalformed) != c.malformed {
-				t.Errorf("the error is %v, want malformed: %v", err, c.malformed)
-			}
-		})
-	}
-}
-
-// The caller may use the body again.
-func TestWebhookKeepsNoBody(t *testing.T) {
-	body := []byte(delivery)
-	batch, err := newWebhook("", "", true).Receive(t.Context(), http.Header{}, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	clear(body)
-	if got := string(batch.Events[0].Raw); got != delivery {
-		t.Errorf("what is raw has become %q", got)
-	}
-}
-
-// checkReceived lets tags be longer than other texts: Postmark takes 1000
-// characters.
-func checkReceived(t *testing.T, batch events.Batch, err error) {
-	t.Helper()
-	short := events.Batch{Events: slices.Clone(batch.Events)}
-	for i, e := range short.Events {
-		if len(e.Tags) > 0 && len(e.Tags[0]) > 512 {
-			short.Events[i].Tags = []string{strings.ToValidUTF8(e.Tags[0][:512], "")}
-		}
-	}
-	providertest.CheckReceived(t, short, err)
-}
-
-// calls are the fixtures that can be read.
-func calls(tb testing.TB) []string {
-	tb.Helper()
-	files, err := filepath.Glob("testdata/webhooks/*.json")
-	if err != nil || len(files) == 0 {
-		tb.Fatalf("no calls: %v", err)
-	}
-	return slices.DeleteFunc(files, func(file string) bool {
-		return strings.HasPrefix(filepath.Base(file), "malformed-") || strings.HasPrefix(filepath.Base(file), "empty")
-	})
-}
-
-func read(tb testing.TB, file string) string {
-	tb.Helper()
-	body, err := os.ReadFile(file)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return string(body)
-}
-
-// FuzzWebhook: whatever the body is, its event can be stored, the same each
-// time, and JSON of any form is one.
 func FuzzWebhook(f *testing.F) {
-	for _, file := range calls(f) {
-		f.Add([]byte(read(f, file)))
-	}
-	f.Add([]byte(""))
-	f.Add([]byte("{"))
-	f.Add([]byte(`{"RecordType":"Bounce","Type":"Unknown","Details":"\ud800 550"}`))
-	w := newWebhook("", "", true)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		batch, err := w.Receive(t.Context(), http.Header{}, body)
-		checkReceived(t, batch, err)
-		blank := len(bytes.TrimSpace(body)) == 0
-		if want := json.Valid(body); (err == nil) != (want || blank) || (len(batch.Events) == 1) != want {
-			t.Fatalf("%d events and the error %v; JSON: %v", len(batch.Events), err, want)
-		}
-		if again, _ := w.Receive(t.Context(), http.Header{}, body); !cmp.Equal(batch, again) {
-			t.Errorf("twice: %s", cmp.Diff(batch, again))
-		}
-	})
+	providertest.FuzzWebhook(f, newWebhook("", "", true), "", "{", `{"RecordType":"Bounce","Type":"Unknown","Details":"\ud800 550"}`)
 }

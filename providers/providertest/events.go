@@ -72,12 +72,6 @@ func show(t *testing.T, batch events.Batch, err error) string {
 	return string(text) + "\n"
 }
 
-// Most of what the texts of an event may have, in octets.
-const (
-	maxText = 512
-	maxURL  = 2048
-)
-
 // CheckReceived holds what a source promises of every call: an error of a kind
 // that the endpoint knows, or events that can be stored as they are.
 func CheckReceived(t *testing.T, batch events.Batch, err error) {
@@ -112,10 +106,13 @@ func checkEvent(t *testing.T, e events.Event) {
 	case e.Timestamp.Location() != time.UTC || e.Attempt < 0:
 		t.Errorf("%s is of %v, attempt %d", e.Type, e.Timestamp, e.Attempt)
 	}
-	for _, text := range append([]string{e.MessageID, e.ProviderMessageID, e.Recipient, e.Reason, e.Response, e.Scope, e.Key}, e.Tags...) {
-		checkText(t, text, maxText)
+	for _, text := range []string{e.MessageID, e.ProviderMessageID, e.Recipient, e.Reason, e.Response, e.Scope, e.Key} {
+		checkText(t, text, events.MaxWord)
 	}
-	checkText(t, e.URL, maxURL)
+	for _, tag := range e.Tags {
+		checkText(t, tag, events.MaxTag)
+	}
+	checkText(t, e.URL, events.MaxURL)
 	for name, value := range e.Metadata {
 		checkText(t, name+value, len(e.Raw))
 	}

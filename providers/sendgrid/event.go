@@ -5,27 +5,17 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"math"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"smtpbridge/events"
 	"smtpbridge/providers"
 )
 
-const (
-	// maxIDLen is the most of an id that is kept, in octets; maxURLLen that of a URL.
-	maxIDLen  = 255
-	maxURLLen = 2048
-	// firstMilli is where a number is of milliseconds: as seconds it is of the year 5138.
-	firstMilli = 1e11
-	// lastSecond of the year 9999, the last that JSON has a form for (RFC 3339).
-	lastSecond = 253_402_300_799
-)
+// maxEventLen is more than an event of SendGrid has, in octets: its custom args
+// have 10,000. What is longer is not taken apart.
+const maxEventLen = 256 << 10
 
 // The events that are read by their names beyond the table of types.
 const (
@@ -65,33 +55,41 @@ type fields map[string]json.RawMessage
 func readEvent(raw json.RawMessage) events.Event {
 	raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 	var f fields
-	if json.Unmarshal(raw, &f) != nil {
+	if len(raw) > maxEventLen || json.Unmarshal(raw, &f) != nil {
 		f = nil
 	}
 	e := events.Event{
 		Type:              events.Unknown,
-		MessageID:         clip(f.text(providers.BridgeIDKey), maxIDLen),
-		ProviderMessageID: clip(messageID.FindString(f.text("sg_message_id")), maxIDLen),
+		MessageID:         events.Clip(f.text(providers.BridgeIDKey), events.MaxWord),
+		ProviderMessageID: events.Clip(messageID.FindString(f.text("sg_message_id")), events.MaxWord),
 		Recipient:         providers.Words(f.text("email")),
-		Timestamp:         moment(f.text("timestamp")),
+		Timestamp:         events.UnixTime(f.text("timestamp")),
 		Reason:            providers.Words(cmp.Or(f.text("reason"), f.text("bounce_classification"), f.text("type"))),
 		Response:          f.response(),
-		Attempt:           attempt(f.text("attempt")),
+		Attempt:           events.Text(f.text("attempt")).Count(),
 		Scope:             f.scope(),
-		URL:               clip(f.text("url"), maxURLLen),
+		URL:               events.Clip(f.text("url"), events.MaxURL),
 		Machine:           f.text("sg_machine_open") == "true",
 		Tags:              f.tags(),
 		Metadata:          f.metadata(),
-		Raw:               raw,
+		Raw:               events.Raw(raw),
 		Key:               events.Key(string(raw)),
 	}
 	if kind, known := types[f.event()]; known {
 		e.Type, e.Key = kind, f.key()
 	}
+	if f.isTrial() {
+		e.Type, e.Scope, e.Reason = events.Unknown, "", events.Trial(f.event())
+	}
 	if e.Type == events.Bounced {
 		e.Bounce = f.bounce()
 	}
 	return e
+}
+
+// isTrial: "Test Your Integration" makes up events of one mail, all of them of now.
+func (f fields) isTrial() bool {
+	return f.text("email") == "example@test.com" && f.text("smtp-id") == "<14c5d75ce93.dfd.64b469@ismtpd-555>"
 }
 
 // messageID is the part of sg_message_id that the answer to the request gave as
@@ -141,21 +139,16 @@ func (f fields) response() string {
 func (f fields) scope() string {
 	switch f.event() {
 	case groupUnsubscribe, groupResubscribe:
-		return "group:" + clip(f.text("asm_group_id"), maxIDLen)
+		return events.Clip("group:"+f.text("asm_group_id"), events.MaxWord)
 	}
 	return ""
 }
 
 // tags are one category or an array of them, as the mail had it.
 func (f fields) tags() []string {
-	var list []json.RawMessage
-	if json.Unmarshal(f["category"], &list) != nil {
-		list = []json.RawMessage{f["category"]}
-	}
-	list = list[:min(len(list), maxCategories)]
-	tags := make([]string, 0, len(list))
-	for _, raw := range list {
-		if tag := clip(text(raw), maxCategoryLen); tag != "" {
+	tags := []string{}
+	for _, raw := range events.List(f["category"], maxCategories) {
+		if tag := events.Clip(text(raw), events.MaxTag); tag != "" {
 			tags = append(tags, tag)
 		}
 	}
@@ -165,57 +158,19 @@ func (f fields) tags() []string {
 // metadata are the custom args, which are strings always.
 func (f fields) metadata() map[string]string {
 	pairs := make(map[string]string)
-	room := maxCustomArgsBytes
-	for _, name := range slices.Sorted(maps.Keys(f)) {
-		if name == providers.BridgeIDKey || f[name][0] != '"' || slices.Contains(reserved, name) {
-			continue
+	for name, value := range f {
+		if name != providers.BridgeIDKey && value[0] == '"' && !slices.Contains(reserved, name) {
+			pairs[name] = text(value)
 		}
-		value := f.text(name)
-		if room -= len(name) + len(value); room < 0 {
-			break
-		}
-		pairs[providers.OneLine(name)] = providers.OneLine(value)
 	}
-	return pairs
+	return events.Metadata(pairs, maxCustomArgsBytes)
 }
 
 func (f fields) text(name string) string { return text(f[name]) }
 
-// text is a string, a number or a boolean: the manual's samples write the same
-// field in more than one way. Anything else has no text.
+// text: the manual's samples write the same field in more than one way.
 func text(raw json.RawMessage) string {
-	var s string
-	switch {
-	case json.Unmarshal(raw, &s) == nil:
-		return s
-	case len(raw) == 0 || raw[0] == '{' || raw[0] == '[':
-		return ""
-	}
-	return string(raw)
-}
-
-// moment reads seconds of the Unix epoch, or milliseconds, which events of
-// marketing mails have; it is zero where there are none.
-func moment(text string) time.Time {
-	seconds, err := strconv.ParseFloat(text, 64)
-	if seconds >= firstMilli {
-		seconds /= 1000
-	}
-	if err != nil || !(seconds > 0 && seconds <= lastSecond) {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC()
-}
-
-func attempt(text string) int {
-	n, err := strconv.ParseUint(text, 10, 31)
-	if err != nil {
-		return 0
-	}
-	return int(n)
-}
-
-// clip is one line of at most so many octets, no rune of which is cut.
-func clip(s string, most int) string {
-	return strings.Clone(providers.OneLine(strings.ToValidUTF8(s[:min(len(s), most)], "")))
+	var t events.Text
+	t.UnmarshalJSON(raw) //nolint:errcheck // it never fails
+	return string(t)
 }

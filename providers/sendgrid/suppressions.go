@@ -7,8 +7,6 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
-	"strings"
-	"time"
 
 	"smtpbridge/events"
 	"smtpbridge/providers"
@@ -99,13 +97,13 @@ func offset(cursor string) int {
 
 // entry is one of any list; those of groups have the last three.
 type entry struct {
-	Created   unixTime    `json:"created"`
-	Email     string      `json:"email"`
-	Reason    string      `json:"reason"`
-	Status    string      `json:"status"`
-	CreatedAt unixTime    `json:"created_at"`
-	GroupID   json.Number `json:"group_id"`
-	GroupName string      `json:"group_name"`
+	Created   events.Text `json:"created"`
+	Email     events.Text `json:"email"`
+	Reason    events.Text `json:"reason"`
+	Status    events.Text `json:"status"`
+	CreatedAt events.Text `json:"created_at"`
+	GroupID   events.Text `json:"group_id"`
+	GroupName events.Text `json:"group_name"`
 }
 
 func readEntries(resp providers.Response) ([]entry, error) {
@@ -119,28 +117,16 @@ func readEntries(resp providers.Response) ([]entry, error) {
 func (l *Lister) suppressions(entries []entry, reason events.Reason) []events.Suppression {
 	found := make([]events.Suppression, 0, len(entries))
 	for _, e := range entries {
-		if !strings.Contains(e.Email, "@") {
-			continue // nobody can be mailed there
-		}
 		s := events.Suppression{
-			Address: events.Address(e.Email), Reason: reason, Provider: l.name,
-			Detail: providers.Words(strings.TrimSpace(e.Status + " " + e.Reason)), Since: time.Time(e.Created),
+			Address: events.Address(string(e.Email)), Reason: reason, Provider: l.name,
+			Detail: providers.Words(string(e.Status + " " + e.Reason)), Since: events.UnixTime(string(e.Created)),
 		}
 		if e.GroupID != "" {
-			s.Scope, s.Detail, s.Since = "group:"+e.GroupID.String(), providers.Words(e.GroupName), time.Time(e.CreatedAt)
+			s.Scope, s.Detail, s.Since = "group:"+string(e.GroupID), providers.Words(string(e.GroupName)), events.UnixTime(string(e.CreatedAt))
 		}
-		found = append(found, s)
+		if s.Validate() == nil { // else nobody can be mailed there
+			found = append(found, s)
+		}
 	}
 	return found
-}
-
-// unixTime is in seconds; zero where it is none.
-type unixTime time.Time
-
-// UnmarshalJSON never fails: an address is suppressed whenever that was.
-func (u *unixTime) UnmarshalJSON(raw []byte) error {
-	if seconds, err := strconv.ParseInt(string(raw), 10, 64); err == nil && seconds > 0 {
-		*u = unixTime(time.Unix(seconds, 0).UTC())
-	}
-	return nil
 }

@@ -12,8 +12,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -92,12 +90,13 @@ func armoured(t *testing.T, public string) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-func TestWebhookGoldenEvents(t *testing.T) { providertest.GoldenEvents(t, newWebhook("", true)) }
+func TestWebhookGolden(t *testing.T) { providertest.GoldenEvents(t, newWebhook("", true)) }
 
-func TestWebhookAuthentication(t *testing.T) {
+func TestWebhook(t *testing.T) {
 	_, other := newKey(t, elliptic.P256())
 	good := signed(signedSignature, signedAt)
 	inPEM := armoured(t, publicKey)
+	var calls []providertest.Call
 	for _, c := range []struct {
 		name, keys string
 		header     http.Header
@@ -140,20 +139,25 @@ func TestWebhookAuthentication(t *testing.T) {
 		{"time that is part of the body", publicKey, signed(signedSignature, signedAt+signedBody[:40]), signedBody[40:], events.ErrUnauthenticated},
 		{"body that is part of the time", publicKey, signed(signedSignature, signedAt[:5]), signedAt[5:] + signedBody, events.ErrMalformed},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			// A key that is there is asked, whatever webhook_unverified says.
-			for _, unverified := range []bool{false, true} {
-				batch, err := newWebhook(c.keys, unverified).Receive(t.Context(), c.header, []byte(c.body))
-				providertest.CheckReceived(t, batch, err)
-				if !errors.Is(err, c.want) {
-					t.Errorf("unverified = %v: the error is %v, want %v", unverified, err, c.want)
-				}
-				if err == nil && len(batch.Events) != 1 {
-					t.Errorf("there are %d events, want 1", len(batch.Events))
-				}
-			}
-		})
+		// A key that is there is asked, whatever webhook_unverified says.
+		for name, unverified := range map[string]bool{c.name: false, c.name + ", unverified": true} {
+			calls = append(calls, providertest.Call{
+				Name: name, Source: newWebhook(c.keys, unverified), Header: c.header, Body: c.body, Want: c.want,
+			})
+		}
 	}
+	args := strings.Repeat(`"k1234567":"v",`, 10_000)
+	providertest.Webhook(t, providertest.Source{
+		Open: newWebhook("", true), Calls: calls,
+		Nest: func(nested string) string { return `[{"event":"open","x":` + nested + `}]` },
+		Largest: []string{
+			`[{"event":"open"}` + strings.Repeat(`,{"event":"bounce","email":"a@example.org","reason":"550 no","x":"`+strings.Repeat("x", 400)+`"}`, 19_000) + "]",
+			`[{"event":"open"}` + strings.Repeat(`,{`+args+`"event":"open"}`, 60) + "]",
+			`[{` + strings.Repeat(args, 60) + `"event":"open"}]`,
+			`[{"event":"open","url":"` + strings.Repeat("x", 9<<20) + `"}]`,
+			`[{"event":"open","category":["a"` + strings.Repeat(`,"a"`, 2<<20) + `]}]`,
+		},
+	})
 }
 
 func TestWebhookWithoutKey(t *testing.T) {
@@ -314,6 +318,15 @@ func TestWebhookProviderMessageID(t *testing.T) {
 	}
 }
 
+// A category has 255 characters, of several octets perhaps, and comes back whole.
+func TestWebhookGivesBackTags(t *testing.T) {
+	tag := strings.Repeat("ü", 255)
+	batch, err := newWebhook("", true).Receive(t.Context(), nil, []byte(`[{"event":"open","category":["`+tag+`"]}]`))
+	if err != nil || !slices.Equal(batch.Events[0].Tags, []string{tag}) {
+		t.Errorf("the tags are %q: %v", batch.Events[0].Tags, err)
+	}
+}
+
 func TestConfigValidateWebhookKey(t *testing.T) {
 	_, other := newKey(t, elliptic.P256())
 	_, larger := newKey(t, elliptic.P384())
@@ -342,28 +355,8 @@ func TestConfigValidateWebhookKey(t *testing.T) {
 	}
 }
 
-// FuzzWebhook: whatever a call says, it is malformed or events that can be stored.
 func FuzzWebhook(f *testing.F) {
-	calls, err := filepath.Glob("testdata/webhooks/*.json")
-	if err != nil || len(calls) == 0 {
-		f.Fatalf("no calls: %v", err)
-	}
-	for _, name := range calls {
-		body, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(body)
-	}
-	f.Add([]byte("[{\"event\":\"bounce\",\"email\":\"\xff\",\"x\xfe\":\"\xc3\"}]"))
-	w := newWebhook("", true)
-	f.Fuzz(func(t *testing.T, body []byte) {
-		batch, err := w.Receive(t.Context(), nil, body)
-		providertest.CheckReceived(t, batch, err)
-		if (err == nil) != json.Valid(body) {
-			t.Errorf("%q: the error is %v", body, err)
-		}
-	})
+	providertest.FuzzWebhook(f, newWebhook("", true), "[{\"event\":\"bounce\",\"email\":\"\xff\",\"x\xfe\":\"\xc3\"}]")
 }
 
 // FuzzSignature: no octet of a signed call can change.

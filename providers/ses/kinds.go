@@ -134,7 +134,9 @@ func delayed(_ original, d detail) []events.Event {
 // a list of the account's own.
 var untried = []string{"onaccountsuppressionlist", "ontenantsuppressionlist", "emailvalidationsuppressed", "unsubscribedrecipient"}
 
-func isUntried(subType text) bool { return slices.Contains(untried, strings.ToLower(string(subType))) }
+func isUntried(subType text) bool {
+	return slices.Contains(untried, strings.ToLower(string(subType)))
+}
 
 // bounced goes by the type alone where it is one of those that are known: SES has
 // read what the server said.

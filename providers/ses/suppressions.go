@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"smtpbridge/events"
@@ -72,9 +70,9 @@ func (l *Lister) page(token string) providers.Request {
 func (l *Lister) read(_ string, resp providers.Response) ([]events.Suppression, string, error) {
 	var page struct {
 		Summaries []struct {
-			EmailAddress   string      `json:"EmailAddress"`
-			Reason         string      `json:"Reason"`
-			LastUpdateTime epochSecond `json:"LastUpdateTime"`
+			EmailAddress   events.Text `json:"EmailAddress"`
+			Reason         events.Text `json:"Reason"`
+			LastUpdateTime events.Text `json:"LastUpdateTime"`
 		} `json:"SuppressedDestinationSummaries"`
 		NextToken string `json:"NextToken"`
 	}
@@ -83,13 +81,13 @@ func (l *Lister) read(_ string, resp providers.Response) ([]events.Suppression, 
 	}
 	found := make([]events.Suppression, 0, len(page.Summaries))
 	for _, summary := range page.Summaries {
-		if !strings.Contains(summary.EmailAddress, "@") {
-			continue // nobody can be mailed there
+		s := events.Suppression{
+			Address: events.Address(string(summary.EmailAddress)), Reason: suppressedFor(string(summary.Reason)), Provider: l.config.Name,
+			Detail: providers.Words(string(summary.Reason)), Since: events.UnixTime(string(summary.LastUpdateTime)),
 		}
-		found = append(found, events.Suppression{
-			Address: events.Address(summary.EmailAddress), Reason: suppressedFor(summary.Reason), Provider: l.config.Name,
-			Detail: providers.Words(summary.Reason), Since: time.Time(summary.LastUpdateTime),
-		})
+		if s.Validate() == nil { // else nobody can be mailed there
+			found = append(found, s)
+		}
 	}
 	return found, page.NextToken, nil
 }
@@ -103,16 +101,4 @@ func suppressedFor(word string) events.Reason {
 		return events.Complaint
 	}
 	return events.Manual
-}
-
-// epochSecond is Unix time in seconds, with or without a fraction; zero where it is
-// none.
-type epochSecond time.Time
-
-// UnmarshalJSON never fails: an address is suppressed whenever that was.
-func (e *epochSecond) UnmarshalJSON(raw []byte) error {
-	if seconds, err := strconv.ParseFloat(string(raw), 64); err == nil && seconds > 0 && seconds < math.MaxInt32*4 {
-		*e = epochSecond(time.UnixMilli(int64(seconds * 1000)).UTC())
-	}
-	return nil
 }

@@ -7,22 +7,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"smtpbridge/events"
-	"smtpbridge/providers"
-)
-
-// Most of what is kept of a text of an event, in octets.
-const (
-	maxURLLen  = 2 << 10
-	maxWordLen = 512
 )
 
 const (
 	// maxTold recipients of one mail: as many as to, cc and bcc take.
 	maxTold = 3 * maxRecipients
-	// maxPairs of a form.
+	// maxListLen of them in one text, in octets.
+	maxListLen = maxTold * 2 * 320
+	// maxPairs of a form or an object.
 	maxPairs = 1000
 )
 
@@ -32,8 +26,6 @@ type call struct {
 	fields map[string][]string
 	// raw is all of it as JSON.
 	raw json.RawMessage
-	// whole tells it from all other calls, by raw.
-	whole string
 }
 
 // toldFields are those that matter. Headers that the webhook is to give back
@@ -66,23 +58,23 @@ func (c *call) add(name, value string) {
 
 // readJSON takes JSON of any form: what is no object has no fields.
 func readJSON(body []byte) (*call, error) {
-	var raw bytes.Buffer
-	if err := json.Compact(&raw, bytes.ToValidUTF8(body, []byte("\uFFFD"))); err != nil {
-		return nil, fmt.Errorf("%w: the body is no JSON: %w", events.ErrMalformed, err)
+	raw, err := events.Compact(body)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // it says what is wrong with the call
 	}
-	c := &call{fields: make(map[string][]string), raw: raw.Bytes()}
+	c := &call{fields: make(map[string][]string), raw: raw}
 	c.readObject(c.raw, toldFields)
 	return c, nil
 }
 
-// readObject reads the wanted members of an object one after the other: there may
-// be any number.
+// readObject reads the wanted members of an object one after the other, of as many
+// as a form may have.
 func (c *call) readObject(object []byte, wanted []string) {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	if first, err := decoder.Token(); err != nil || first != json.Delim('{') {
 		return
 	}
-	for decoder.More() {
+	for n := 0; n < maxPairs && decoder.More(); n++ {
 		key, err := decoder.Token()
 		name, isName := key.(string)
 		var value json.RawMessage
@@ -99,16 +91,12 @@ func (c *call) readObject(object []byte, wanted []string) {
 	}
 }
 
-// addAll adds a text, a number, or the elements of a list of them.
+// addAll adds a text, or the elements of a list of them.
 func (c *call) addAll(name string, value json.RawMessage) {
-	for _, element := range readList(value, maxTold) {
-		var s string
-		switch {
-		case json.Unmarshal(element, &s) == nil:
-			c.add(name, s)
-		case element[0] != '{' && element[0] != '[':
-			c.add(name, string(element))
-		}
+	for _, element := range events.List(value, maxTold) {
+		var text events.Text
+		text.UnmarshalJSON(element) //nolint:errcheck // it never fails
+		c.add(name, string(text))
 	}
 }
 
@@ -187,6 +175,7 @@ func (c *call) recipients() []string {
 
 // splitList reads a list as JSON, or with commas, which may stand in quotes too.
 func splitList(list string) []string {
+	list = list[:min(len(list), maxListLen)]
 	var several []string
 	if json.Unmarshal([]byte(list), &several) == nil {
 		return several
@@ -198,24 +187,4 @@ func splitList(list string) []string {
 		}
 		return r == ',' && !quoted
 	})
-}
-
-// timeLayouts are that of the manual, and others that have been seen. A fraction
-// of a second may follow in all; without a zone it is UTC.
-var timeLayouts = []string{time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05"}
-
-// time is zero where there is none, or one that JSON cannot write (RFC 3339).
-func (c *call) time() time.Time {
-	for _, layout := range timeLayouts {
-		at, err := time.Parse(layout, c.first("time"))
-		if at = at.UTC(); err == nil && at.Year() >= 1970 && at.Year() <= 9999 {
-			return at
-		}
-	}
-	return time.Time{}
-}
-
-// clip is one line of at most so many octets, no rune of which is cut.
-func clip(s string, most int) string {
-	return strings.TrimSpace(providers.OneLine(strings.ToValidUTF8(s[:min(len(s), most)], "")))
 }

@@ -60,6 +60,11 @@ func sentLongAgo(recipients ...string) providers.Sent {
 	return providers.Sent{BridgeID: bridgeID, Recipients: recipients, Time: answered.Add(-3 * time.Hour), Over: answered.Add(-2 * time.Hour)}
 }
 
+// lookUp asks for such a message.
+func lookUp(recipients ...string) providertest.LookUp {
+	return providertest.LookUp{Finder: newAdapter(), Sent: sentLongAgo(recipients...), At: answered, Lag: time.Hour, ID: "1u0SwL"}
+}
+
 // entry is an event as the search shows it.
 func entry(recipient, recipients, headers string) string {
 	return fmt.Sprintf(`{"event":"processed","email_id":"1u0SwL","recipient":%q,"recipients":%s,"custom_headers":%s}`, recipient, recipients, headers)
@@ -73,49 +78,30 @@ func page(total int, token string, entries ...string) string {
 
 func TestFound(t *testing.T) {
 	full := slices.Repeat([]string{entry("z@example.org", "[]", ours)}, 500)
-	for _, c := range []struct {
-		name   string
-		change func(*providers.Sent, *providers.Response)
-		body   string
-		want   string // the states of a@example.org and B@bücher.example
-	}{
-		{"nothing", nil, page(0, "null"), "refused/refused"},
-		{"one", nil, page(1, "null", entry("A@example.org", "null", ours)), "accepted/refused"},
-		{"processed for both", nil, page(1, `""`, entry("", `["a@example.org","b@xn--bcher-kva.example"]`, ours)), "accepted/accepted"},
-		{"the header in another case", nil, page(1, "null", entry("a@example.org", "[]", `{"x-bridge-id":" `+bridgeID+`"}`)), "accepted/refused"},
-		{"with a name", nil, page(1, "null", entry("A <a@example.org>", "[]", ours)), "accepted/refused"},
-		{"another mail", nil, page(1, "null", entry("a@example.org", "[]", `{"X-Bridge-Id":"01OTHER"}`)), "refused/refused"},
-		{"a mail of somebody else to the same", nil, page(1, "null", entry("a@example.org", "[]", `{}`)), "ambiguous/refused"},
-		{"headers that are none", nil, page(1, "null", entry("a@example.org", "[]", `[]`)), "ambiguous/refused"},
-		{"recipients that are none", nil, page(1, "null", entry("", `"[a, b]"`, ours)), "ambiguous/ambiguous"},
-		{"a next page", nil, page(1, `"t"`, entry("a@example.org", "[]", ours)), "accepted/ambiguous"},
-		{"more than the page", nil, page(2, "null", entry("a@example.org", "[]", ours)), "accepted/ambiguous"},
-		{"a full page", nil, page(500, "null", full...), "ambiguous/ambiguous"},
+	providertest.Found(t, lookUp("a@example.org", "B@bücher.example"), []providertest.Answer{
+		{Name: "nothing", Body: page(0, "null"), Want: "refused/refused"},
+		{Name: "one", Body: page(1, "null", entry("A@example.org", "null", ours)), Want: "accepted/refused"},
+		{Name: "processed for both", Body: page(1, `""`, entry("", `["a@example.org","b@xn--bcher-kva.example"]`, ours)), Want: "accepted/accepted"},
+		{Name: "the header in another case", Body: page(1, "null", entry("a@example.org", "[]", `{"x-bridge-id":" `+bridgeID+`"}`)), Want: "accepted/refused"},
+		{Name: "with a name", Body: page(1, "null", entry("A <a@example.org>", "[]", ours)), Want: "accepted/refused"},
+		{Name: "another mail", Body: page(1, "null", entry("a@example.org", "[]", `{"X-Bridge-Id":"01OTHER"}`)), Want: "refused/refused"},
+		{Name: "a mail of somebody else to the same", Body: page(1, "null", entry("a@example.org", "[]", `{}`)), Want: "ambiguous/refused"},
+		{Name: "headers that are none", Body: page(1, "null", entry("a@example.org", "[]", `[]`)), Want: "ambiguous/refused"},
+		{Name: "recipients that are none", Body: page(1, "null", entry("", `"[a, b]"`, ours)), Want: "ambiguous/ambiguous"},
+		{Name: "a next page", Body: page(1, `"t"`, entry("a@example.org", "[]", ours)), Want: "accepted/ambiguous"},
+		{Name: "more than the page", Body: page(2, "null", entry("a@example.org", "[]", ours)), Want: "accepted/ambiguous"},
+		{Name: "a full page", Body: page(500, "null", full...), Want: "ambiguous/ambiguous"},
 
-		{"a moment ago", func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-59 * time.Minute) }, page(0, "null"), "ambiguous/ambiguous"},
-		{"never known to be over", func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, page(0, "null"), "ambiguous/ambiguous"},
-		{"cut off", func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, page(0, "null"), "ambiguous/ambiguous"},
-		{"not allowed", func(_ *providers.Sent, r *providers.Response) { r.Status = 400 }, complaint("ENDPOINT_PERMISSION_DENIED", "no", "", ""), "ambiguous/ambiguous"},
-		{"an error in a 200", nil, `{"data":{"error":"x","events":[],"total_events":0,"continue_token":null}}`, "ambiguous/ambiguous"},
-		{"another success", func(_ *providers.Sent, r *providers.Response) { r.Status = 202 }, page(0, "null"), "ambiguous/ambiguous"},
-		{"no total", nil, `{"data":{"events":[],"continue_token":null}}`, "ambiguous/ambiguous"},
-		{"no events", nil, `{"data":{"total_events":0,"continue_token":null}}`, "ambiguous/ambiguous"},
-		{"no JSON", nil, `<html>`, "ambiguous/ambiguous"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s, resp := sentLongAgo("a@example.org", "B@bücher.example"), providers.Response{Status: 200, Body: []byte(c.body), Time: answered}
-			if c.change != nil {
-				c.change(&s, &resp)
-			}
-			results := newAdapter().Found(s, resp)
-			if got := results[0].State.String() + "/" + results[1].State.String(); got != c.want {
-				t.Errorf("they are %s (%v), want %s", got, results[0].Err, c.want)
-			}
-			if results[0].State == providers.Accepted && results[0].ProviderID != "1u0SwL" {
-				t.Errorf("the id is %q", results[0].ProviderID)
-			}
-		})
-	}
+		{Name: "a moment ago", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = answered.Add(-59 * time.Minute) }, Body: page(0, "null"), Want: "ambiguous/ambiguous"},
+		{Name: "never known to be over", Change: func(s *providers.Sent, _ *providers.Response) { s.Over = time.Time{} }, Body: page(0, "null"), Want: "ambiguous/ambiguous"},
+		{Name: "cut off", Change: func(_ *providers.Sent, r *providers.Response) { r.Truncated = true }, Body: page(0, "null"), Want: "ambiguous/ambiguous"},
+		{Name: "not allowed", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 400 }, Body: complaint("ENDPOINT_PERMISSION_DENIED", "no", "", ""), Want: "ambiguous/ambiguous"},
+		{Name: "an error in a 200", Body: `{"data":{"error":"x","events":[],"total_events":0,"continue_token":null}}`, Want: "ambiguous/ambiguous"},
+		{Name: "another success", Change: func(_ *providers.Sent, r *providers.Response) { r.Status = 202 }, Body: page(0, "null"), Want: "ambiguous/ambiguous"},
+		{Name: "no total", Body: `{"data":{"events":[],"continue_token":null}}`, Want: "ambiguous/ambiguous"},
+		{Name: "no events", Body: `{"data":{"total_events":0,"continue_token":null}}`, Want: "ambiguous/ambiguous"},
+		{Name: "no JSON", Body: `<html>`, Want: "ambiguous/ambiguous"},
+	})
 }
 
 // The search is narrowed to one recipient only where SMTP2GO cannot write it
@@ -151,24 +137,10 @@ func TestFindAsks(t *testing.T) {
 	}
 }
 
-// FuzzFound: nobody is refused by an answer that is not whole, and the results are
-// one for each recipient.
 func FuzzFound(f *testing.F) {
-	for _, body := range []string{
+	providertest.FuzzFound(f, lookUp("a@example.org", "B@example.org", ""),
 		page(0, "null"), page(1, "null", entry("a@example.org", "[]", ours)), page(1, `""`, entry("", `["a@example.org"]`, "null")),
 		`{"data":{"events":null,"total_events":0}}`, page(1, "null", "null"), page(1, "7", `{"recipient":[],"recipients":{"a":1},"custom_headers":{"X-Bridge-Id":{}}}`),
 		`{"data":[]}`, "", "[]", "\xff",
-	} {
-		for _, status := range []uint16{200, 400, 401, 429, 500} {
-			f.Add(status, body, false, int64(7200))
-		}
-		f.Add(uint16(200), body, true, int64(-1))
-	}
-	a := newAdapter()
-	f.Fuzz(func(t *testing.T, status uint16, body string, truncated bool, seconds int64) {
-		s := sentLongAgo("a@example.org", "B@example.org", "")
-		s.Over = answered.Add(-time.Duration(seconds%(24*60*60)) * time.Second)
-		resp := providers.Response{Status: int(status), Body: []byte(body), Truncated: truncated, Time: answered}
-		providertest.CheckFound(t, s, resp, a.Found(s, resp), time.Hour)
-	})
+	)
 }

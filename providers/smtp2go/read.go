@@ -1,13 +1,14 @@
 package smtp2go
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"smtpbridge/events"
 )
 
 const (
@@ -113,7 +114,7 @@ func short(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxText)
 // readTexts reads a list, or what stands in the place of one.
 func readTexts(raw json.RawMessage, most int) []string {
 	var texts []string
-	for _, element := range readList(raw, most) {
+	for _, element := range events.List(raw, most) {
 		if words := text(element); words != "" {
 			texts = append(texts, words)
 		}
@@ -121,31 +122,11 @@ func readTexts(raw json.RawMessage, most int) []string {
 	return texts
 }
 
-// readList gives the first elements of a list; what is no list is its only one.
-func readList(raw json.RawMessage, most int) []json.RawMessage {
-	if !bytes.HasPrefix(raw, []byte("[")) {
-		return []json.RawMessage{raw}
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	if _, err := decoder.Token(); err != nil {
-		return nil
-	}
-	var list []json.RawMessage
-	for len(list) < most && decoder.More() {
-		var element json.RawMessage
-		if decoder.Decode(&element) != nil {
-			break
-		}
-		list = append(list, element)
-	}
-	return list
-}
-
 // readFaults reads one fault or a list of them. One is {"fieldname": …,
 // "message": …}, or, as some libraries expect it, {"<field>": "<message>"}.
 func readFaults(raw json.RawMessage) []fault {
 	var faults []fault
-	for _, element := range readList(raw, maxFaults) {
+	for _, element := range events.List(raw, maxFaults) {
 		var one struct {
 			FieldName json.RawMessage `json:"fieldname"`
 			Field     json.RawMessage `json:"field"`

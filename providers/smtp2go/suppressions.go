@@ -72,11 +72,11 @@ func page(token, end string) providers.Request {
 
 // entry is one of the list.
 type entry struct {
-	EmailAddress string `json:"email_address"`
-	Reason       string `json:"reason"`
-	Description  string `json:"block_description"`
-	Complaint    string `json:"complaint"`
-	Timestamp    string `json:"timestamp"`
+	EmailAddress events.Text `json:"email_address"`
+	Reason       events.Text `json:"reason"`
+	Description  events.Text `json:"block_description"`
+	Complaint    events.Text `json:"complaint"`
+	Timestamp    events.Text `json:"timestamp"`
 }
 
 func (l *Lister) read(_ string, resp providers.Response) ([]events.Suppression, string, error) {
@@ -92,13 +92,13 @@ func (l *Lister) read(_ string, resp providers.Response) ([]events.Suppression, 
 	}
 	found := make([]events.Suppression, 0, len(list.Data.Results))
 	for _, e := range list.Data.Results {
-		if !strings.Contains(e.EmailAddress, "@") {
-			continue
+		s := events.Suppression{
+			Address: events.Address(string(e.EmailAddress)), Reason: reasonOf(string(e.Reason)), Provider: l.name,
+			Detail: providers.Words(string(cmp.Or(e.Description, e.Complaint))), Since: events.Time(string(e.Timestamp)),
 		}
-		found = append(found, events.Suppression{
-			Address: events.Address(e.EmailAddress), Reason: reasonOf(e.Reason), Provider: l.name,
-			Detail: providers.Words(cmp.Or(e.Description, e.Complaint)), Since: readTime(e.Timestamp),
-		})
+		if s.Validate() == nil { // else nobody can be mailed there
+			found = append(found, s)
+		}
 	}
 	return found, next, nil
 }
@@ -115,15 +115,4 @@ func reasonOf(word string) events.Reason {
 		return events.Unsubscribe
 	}
 	return events.Manual
-}
-
-// readTime reads both forms of the API, in UTC; zero where it is neither: the
-// address is suppressed all the same.
-func readTime(text string) time.Time {
-	for _, layout := range [...]string{time.DateTime, "2006-01-02 15:04:05.999999999Z07:00", time.RFC3339Nano} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at.UTC()
-		}
-	}
-	return time.Time{}
 }

@@ -2,48 +2,27 @@ package smtp2go_test
 
 import (
 	"fmt"
-	"net/http/httptest"
-	"strings"
+	"net/http"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"smtpbridge/events"
 	"smtpbridge/internal/config"
-	"smtpbridge/providers/httpapi"
+	"smtpbridge/providers/providertest"
 	"smtpbridge/providers/smtp2go"
 	"smtpbridge/providers/smtp2go/smtp2gotest"
 )
 
 var _ events.Lister = (*smtp2go.Lister)(nil)
 
-// lister reads the list of the fake.
-func lister(t *testing.T, fake *smtp2gotest.Fake) *smtp2go.Lister {
-	t.Helper()
-	server := httptest.NewServer(fake)
-	t.Cleanup(server.Close)
-	transport := httpapi.NewTransport()
-	t.Cleanup(transport.CloseIdleConnections)
-	c := smtp2go.DefaultConfig()
-	c.Name, c.BaseURL, c.APIKey = "main", server.URL, config.NewSecret(key)
-	return smtp2go.NewLister(c, transport)
-}
-
-// listed gives what is listed before the first error, which is the last thing.
-func listed(t *testing.T, l events.Lister) (list []events.Suppression, failed error) {
-	t.Helper()
-	for s, err := range l.Suppressions(t.Context()) {
-		switch {
-		case failed != nil:
-			t.Error("it goes on after an error")
-		case err != nil:
-			failed = err
-		default:
-			list = append(list, s)
-		}
+// pages are a list of 25, ten to a page.
+func pages(fault func(int) smtp2gotest.Fault) *smtp2gotest.Fake {
+	fake := smtp2gotest.New(key, fault)
+	fake.Permit("/suppression/view")
+	for i := range 25 {
+		fake.Suppress(10, smtp2gotest.Suppression{EmailAddress: fmt.Sprintf("r%d@example.org", i), Reason: "bounce", Timestamp: "2022-11-14 07:54:45"})
 	}
-	return list, failed
+	return fake
 }
 
 func TestSuppressions(t *testing.T) {
@@ -58,61 +37,31 @@ func TestSuppressions(t *testing.T) {
 		smtp2gotest.Suppression{EmailAddress: "c@example.org", Reason: "compliance", Timestamp: "yesterday"},
 		smtp2gotest.Suppression{EmailAddress: "domain.example", Reason: "manual", Timestamp: at},
 	)
-	got, err := listed(t, lister(t, fake))
-	if err != nil {
-		t.Fatal(err)
-	}
+	sticking, forbidding := pages(nil), smtp2gotest.New(key, nil)
+	sticking.Stick()
+	forbidding.Permit("/email/send")
 	since := time.Date(2018, 8, 21, 11, 10, 55, 457489000, time.UTC)
-	want := []events.Suppression{
-		{Address: "gone@xn--bcher-kva.example", Reason: events.HardBounce, Provider: "main", Detail: "550 no such user", Since: time.Date(2022, 11, 14, 7, 54, 45, 0, time.UTC)},
-		{Address: "s@example.org", Reason: events.Complaint, Provider: "main", Detail: "abuse", Since: since},
-		{Address: "u@example.org", Reason: events.Unsubscribe, Provider: "main", Since: since},
-		{Address: "m@example.org", Reason: events.Manual, Provider: "main", Detail: "no customer", Since: since},
-		{Address: "c@example.org", Reason: events.Manual, Provider: "main"},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("suppressions (-want +got):\n%s", diff)
-	}
-}
-
-// A list ends where no token leads on; one that never does is an error, and so is
-// one in the middle.
-func TestSuppressionsInPages(t *testing.T) {
-	later := func(fault smtp2gotest.Fault) func(int) smtp2gotest.Fault {
-		return func(n int) smtp2gotest.Fault {
-			if n >= 1 { // a GET on a connection that dies is asked again
-				return fault
-			}
-			return smtp2gotest.None
-		}
-	}
-	for _, c := range []struct {
-		name  string
-		stuck bool
-		may   string
-		fault func(int) smtp2gotest.Fault
-		list  int
-		says  string
-	}{
-		{"several", false, "/suppression/view", nil, 25, ""},
-		{"the same again", true, "/suppression/view", nil, 10, "the provider gives the same page again"},
-		{"an error in the middle", false, "/suppression/view", later(smtp2gotest.Throttled), 10, "suppression list: rate_limit"},
-		{"no answer in the middle", false, "/suppression/view", later(smtp2gotest.ResetBefore), 10, "suppression list: network_error"},
-		{"a key that may not", false, "/email/send", nil, 0, "need the permission /suppression/view: authentication"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			fake := smtp2gotest.New(key, c.fault)
-			fake.Permit(c.may)
-			for i := range 25 {
-				fake.Suppress(10, smtp2gotest.Suppression{EmailAddress: fmt.Sprintf("r%d@example.org", i), Reason: "bounce", Timestamp: "2022-11-14 07:54:45"})
-			}
-			if c.stuck {
-				fake.Stick()
-			}
-			list, err := listed(t, lister(t, fake))
-			if len(list) != c.list || (err == nil) != (c.says == "") || err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), key)) {
-				t.Errorf("%d were read, then %v; want %d and %q", len(list), err, c.list, c.says)
-			}
-		})
-	}
+	providertest.Lister(t, providertest.Lists{
+		New: func(url string, transport http.RoundTripper) events.Lister {
+			c := smtp2go.DefaultConfig()
+			c.Name, c.BaseURL, c.APIKey = "main", url, config.NewSecret(key)
+			return smtp2go.NewLister(c, transport)
+		},
+		Secret: key,
+		Fake:   fake,
+		Want: []events.Suppression{
+			{Address: "gone@xn--bcher-kva.example", Reason: events.HardBounce, Provider: "main", Detail: "550 no such user", Since: time.Date(2022, 11, 14, 7, 54, 45, 0, time.UTC)},
+			{Address: "s@example.org", Reason: events.Complaint, Provider: "main", Detail: "abuse", Since: since},
+			{Address: "u@example.org", Reason: events.Unsubscribe, Provider: "main", Since: since},
+			{Address: "m@example.org", Reason: events.Manual, Provider: "main", Detail: "no customer", Since: since},
+			{Address: "c@example.org", Reason: events.Manual, Provider: "main"},
+		},
+		Pages: []providertest.Pages{
+			{Name: "several", Fake: pages(nil), Count: 25},
+			{Name: "the same again", Fake: sticking, Count: 10, Says: "the provider gives the same page again"},
+			{Name: "an error in the middle", Fake: pages(providertest.Later(smtp2gotest.Throttled)), Count: 10, Says: "suppression list: rate_limit"},
+			{Name: "no answer in the middle", Fake: pages(providertest.Later(smtp2gotest.ResetBefore)), Count: 10, Says: "suppression list: network_error"},
+			{Name: "a key that may not", Fake: forbidding, Says: "need the permission /suppression/view: authentication"},
+		},
+	})
 }

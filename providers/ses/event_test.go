@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"smtpbridge/events"
 	"smtpbridge/providers"
+	"smtpbridge/providers/providertest"
 	"smtpbridge/providers/ses"
 	"smtpbridge/providers/ses/sestest"
 )
@@ -36,6 +38,30 @@ func receive(t interface {
 		t.Fatal(err)
 	}
 	return batch.Events
+}
+
+// signing signs what it is given as SNS does, and passes it on.
+type signing struct{}
+
+// Receive takes what SES writes for the call that SNS makes of it.
+func (signing) Receive(ctx context.Context, _ http.Header, body []byte) (events.Batch, error) {
+	fake := newSNS(nil)
+	return newWebhook(fake, topic).Receive(ctx, nil, fake.Sign(notice(string(body))))
+}
+
+func TestWebhook(t *testing.T) {
+	told := func(people int) string {
+		list := make([]string, people)
+		for i := range list {
+			list[i] = fmt.Sprintf(`"%d@x.test"`, i)
+		}
+		return `{"eventType":"Delivery","mail":{"messageId":"m1"},"delivery":{"recipients":[` + strings.Join(list, ",") + `]},"x":"` +
+			strings.Repeat("x", 200<<10) + `"}` // SNS carries 256 KiB
+	}
+	providertest.Webhook(t, providertest.Source{
+		Open: signing{}, Secret: "secret-token", Largest: []string{told(50), told(1000)},
+		Nest: func(nested string) string { return strings.Replace(opened, "{", `{"x":`+nested+",", 1) },
+	})
 }
 
 // Each notification of testdata/webhooks gives the events that stand beside it.

@@ -19,14 +19,11 @@ const (
 	setUpType  = "amazonsnssubscriptionsucceeded"
 )
 
-// Bounds of what is taken from a notification.
-const (
-	// maxNotified: SES mails 50 recipients at once. A list of many more is none of SES.
-	maxNotified = 1000
-	// maxID and maxURL are in octets.
-	maxID  = 255
-	maxURL = 4 << 10
-)
+// maxNotified: SES mails 50 recipients at once. A list of many more is none of SES.
+const maxNotified = 1000
+
+// maxID is the most of an id that is kept, in octets.
+const maxID = 255
 
 // notification is what SES says, in either of its formats: of an identity, or of a
 // configuration set (guide, "Amazon SNS notification contents" and "Contents of
@@ -38,7 +35,6 @@ type notification struct {
 
 	kind   kind
 	detail detail
-	raw    json.RawMessage
 }
 
 // original is the mail that an event is about.
@@ -54,15 +50,12 @@ type list []string
 
 // UnmarshalJSON never fails.
 func (l *list) UnmarshalJSON(raw []byte) error {
-	var elements []text
-	if json.Unmarshal(raw, &elements) != nil {
-		elements = make([]text, 1)
-		json.Unmarshal(raw, &elements[0]) //nolint:errcheck // a text takes anything
-	}
 	*l = nil
-	for _, element := range elements {
-		if element != "" {
-			*l = append(*l, string(element))
+	for _, element := range events.List(raw, maxNotified+1) {
+		var said text
+		said.UnmarshalJSON(element) //nolint:errcheck // it never fails
+		if said != "" {
+			*l = append(*l, string(said))
 		}
 	}
 	return nil
@@ -74,11 +67,8 @@ func readMessage(e *envelope) []events.Event {
 	if strings.HasPrefix(e.Message, setUpWords) {
 		return nil
 	}
-	n := notification{raw: json.RawMessage(e.Message)}
-	if !json.Valid(n.raw) {
-		n.raw, _ = json.Marshal(e.Message) //nolint:errchkjson // a string
-	}
-	n.read()
+	n := notification{}
+	n.read([]byte(e.Message))
 	if n.name() == setUpType {
 		return nil
 	}
@@ -89,19 +79,21 @@ func readMessage(e *envelope) []events.Event {
 	if len(found) == 0 || len(found) > maxNotified {
 		found = []events.Event{{Type: events.Unknown, Recipient: only(n.Original.Destination)}}
 	}
-	return n.complete(e, found)
+	found = n.complete(e, found)
+	events.ShareRaw(found, events.Raw([]byte(e.Message)))
+	return found
 }
 
 // read takes what has the right type, and leaves the rest: encoding/json goes on
 // behind a value that does not fit.
-func (n *notification) read() {
-	json.Unmarshal(n.raw, n) //nolint:errcheck // what could be read is there
+func (n *notification) read(message []byte) {
+	json.Unmarshal(message, n) //nolint:errcheck // what could be read is there
 	kind, known := kinds[n.name()]
 	if !known {
 		return
 	}
 	var objects map[string]json.RawMessage
-	json.Unmarshal(n.raw, &objects)                 //nolint:errcheck // the same
+	json.Unmarshal(message, &objects)               //nolint:errcheck // the same
 	json.Unmarshal(objects[kind.object], &n.detail) //nolint:errcheck // the same
 	n.kind = kind
 }
@@ -114,7 +106,7 @@ func (n *notification) name() string {
 // complete fills in what is the same in all events of a notification. An event
 // that is there twice is one.
 func (n *notification) complete(e *envelope, found []events.Event) []events.Event {
-	at := cmp.Or(readTime(n.detail.Timestamp), e.sent)
+	at := cmp.Or(events.Time(string(n.detail.Timestamp)), e.sent)
 	seen := make(map[string]bool, len(found))
 	complete := make([]events.Event, 0, len(found))
 	for _, event := range found {
@@ -127,9 +119,8 @@ func (n *notification) complete(e *envelope, found []events.Event) []events.Even
 		event.MessageID = line(n.Original.tag(providers.BridgeIDKey), maxID)
 		event.ProviderMessageID = line(string(n.Original.MessageID), maxID)
 		event.Reason, event.Response = providers.Words(event.Reason), providers.Words(event.Response)
-		event.URL = line(event.URL, maxURL)
+		event.URL = line(event.URL, events.MaxURL)
 		event.Tags, event.Metadata = n.Original.readTags()
-		event.Raw = n.raw
 		complete = append(complete, event)
 	}
 	return complete
@@ -140,7 +131,7 @@ func (n *notification) complete(e *envelope, found []events.Event) []events.Even
 // notification that counts: SNS delivers it again under the same id.
 func (n *notification) key(e *envelope, event events.Event) string {
 	at := string(n.detail.Timestamp)
-	if t := readTime(n.detail.Timestamp); !t.IsZero() {
+	if t := events.Time(string(n.detail.Timestamp)); !t.IsZero() {
 		at = t.Format(time.RFC3339Nano)
 	}
 	if n.kind.once {
@@ -174,7 +165,7 @@ func (o original) readTags() (tags []string, metadata map[string]string) {
 	tags, metadata = []string{}, map[string]string{}
 	for i := range maxTags {
 		if tag := o.tag(tagName(i)); tag != "" {
-			tags = append(tags, line(tag, maxTagRunes))
+			tags = append(tags, line(tag, events.MaxTag))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Tags)) {
@@ -182,7 +173,7 @@ func (o original) readTags() (tags []string, metadata map[string]string) {
 			break
 		}
 		if name != providers.BridgeIDKey && isToken(name) && !slices.Contains(tagNames(), name) && o.tag(name) != "" {
-			metadata[name] = line(o.tag(name), maxTagRunes)
+			metadata[name] = line(o.tag(name), events.MaxTag)
 		}
 	}
 	return tags, metadata
@@ -191,17 +182,6 @@ func (o original) readTags() (tags []string, metadata map[string]string) {
 // isToken: a name that a tag may have; ses:source-ip and its like are none.
 func isToken(s string) bool {
 	return s != "" && len(s) <= maxTagRunes && !strings.ContainsFunc(s, isNoNameRune)
-}
-
-// readTime is lenient, for the guide's own examples are: zero where it cannot be
-// read, or is none that JSON can hold.
-func readTime(t text) time.Time {
-	for _, layout := range [...]string{time.RFC3339, "2006-01-02T15:04:05 -0700", "2006-01-02T15:04:05-0700"} {
-		if at, err := time.Parse(layout, string(t)); err == nil && at.Year() >= 1970 && at.Year() < 9999 {
-			return at.UTC()
-		}
-	}
-	return time.Time{}
 }
 
 // line is text without control characters, at most so many octets.
