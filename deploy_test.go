@@ -166,7 +166,6 @@ func TestSharedDeployment(t *testing.T) {
 	config, secrets := t.TempDir(), t.TempDir()
 	for _, secret := range []struct{ name, value string }{
 		{"sendgrid-api-key", "SG.secret"}, {"postgres-password", "hunter2"}, {"forward-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
-		{"sendgrid-webhook-key", "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAERGl7pTXzRxwZWrwXzOFgsLm13nZAO7kR4kyahdU6hbDbU/v69XIZMqstdKWFYSNkz9mBoSenmxpzK6nWqa/V0g=="},
 	} {
 		write(t, path.Join(secrets, secret.name), secret.value)
 	}
