@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	driversql "database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -113,7 +114,7 @@ func (p *presence) running(ctx context.Context) (names []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking who sends: %w", err)
 	}
-	defer rows.Close()
+	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {

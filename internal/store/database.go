@@ -89,7 +89,7 @@ func (d *database) inMemory() bool { return d.path == "" && !d.isServer() }
 // openDatabase opens a part of the store of a configuration.
 func openDatabase(ctx context.Context, c Config, dataDir string, p part) (*database, error) {
 	if c.isShared() {
-		return openPostgres(ctx, c, p)
+		return openPostgres(c, p)
 	}
 	path := c.file(dataDir)
 	if path != "" && p == deliveryPart {

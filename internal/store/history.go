@@ -145,7 +145,8 @@ func (h *History) next() { <-h.turn }
 // events. Within a transaction of it nothing else may be asked of it.
 func (h *History) DB() *sql.DB { return h.db.DB }
 
-// Shared: DB is that of a PostgreSQL server, and other bridges use it too.
+// Shared reports whether DB is that of a PostgreSQL server, which other bridges use
+// too.
 func (h *History) Shared() bool { return h.db.isServer() }
 
 func (h *History) close() error {

@@ -139,8 +139,8 @@ func (p part) settings() map[string]string {
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
-// openPostgres connects, and makes the schema where there is none.
-func openPostgres(ctx context.Context, c Config, p part) (*database, error) {
+// openPostgres prepares the connections of a part; whoever asks first connects.
+func openPostgres(c Config, p part) (*database, error) {
 	parsed, err := parsePostgres(c.URL, c.Password)
 	if err != nil {
 		return nil, fmt.Errorf("the URL %w", err)
@@ -174,7 +174,7 @@ func migratePostgres(ctx context.Context, d *database) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // back to the pool
 	// Whoever waits for another's migration may wait longer than for its mail.
 	if _, err := conn.ExecContext(ctx, fmt.Sprintf("SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock(%d)", migrationLock)); err != nil {
 		return fmt.Errorf("waiting for the migrations of other bridges: %w", err)

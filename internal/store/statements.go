@@ -95,12 +95,11 @@ func sqliteStatements() [statements]string {
 // others. Where two parameters would be of two types, or of none, they say which.
 func postgresStatements() [statements]string {
 	texts := sqliteStatements()
-	for s, text := range map[statement]string{ //nolint:gosec // its keys are no credentials
-		beginTurn: fmt.Sprintf(`BEGIN; SELECT pg_advisory_xact_lock(%d)`, deliveryPart.lock()),
+	texts[beginTurn] = fmt.Sprintf(`BEGIN; SELECT pg_advisory_xact_lock(%d)`, deliveryPart.lock())
 
-		insertMessage: texts[insertMessage] + ` RETURNING number`,
-		// By one index or another: $1 is known before anything is searched.
-		messagesByKey: `SELECT ` + messageColumns + ` FROM messages
+	texts[insertMessage] = texts[insertMessage] + ` RETURNING number`
+	// By one index or another: $1 is known before anything is searched.
+	texts[messagesByKey] = `SELECT ` + messageColumns + ` FROM messages
 				WHERE $1::int = 0 AND idempotency_key = $2 AND continued_by IS NULL AND received > $3
 			UNION ALL SELECT ` + messageColumns + ` FROM messages
 				WHERE $1 = 1 AND message_key = $2 AND continued_by IS NULL AND received > $3
@@ -108,17 +107,14 @@ func postgresStatements() [statements]string {
 				WHERE $1 = 2 AND content_key = $2 AND continued_by IS NULL AND received > $3
 			UNION ALL SELECT ` + messageColumns + ` FROM inherited_keys JOIN messages USING (number)
 				WHERE kind = $1 AND digest = $2 AND continued_by IS NULL AND received > $3
-			ORDER BY number DESC`,
-		passOnKeys: `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
-			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`,
-		pagesInUse: `SELECT 0`, // the server has its own bounds
-		quotaAdd: `INSERT INTO quotas (provider, period, used) VALUES ($1, $2, $4::bigint), ($1, $3, $4)
-			ON CONFLICT (provider, period) DO UPDATE SET used = quotas.used + excluded.used`,
-		quotaReturn: `UPDATE quotas SET used = GREATEST(used - $4, 0) WHERE provider = $1 AND period IN ($2, $3)`,
-		writeProbe:  `INSERT INTO probe (filling) VALUES (decode(repeat('00', 16384), 'hex'))`,
-	} {
-		texts[s] = text
-	}
+			ORDER BY number DESC`
+	texts[passOnKeys] = `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
+			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`
+	texts[pagesInUse] = `SELECT 0` // the server has its own bounds
+	texts[quotaAdd] = `INSERT INTO quotas (provider, period, used) VALUES ($1, $2, $4::bigint), ($1, $3, $4)
+			ON CONFLICT (provider, period) DO UPDATE SET used = quotas.used + excluded.used`
+	texts[quotaReturn] = `UPDATE quotas SET used = GREATEST(used - $4, 0) WHERE provider = $1 AND period IN ($2, $3)`
+	texts[writeProbe] = `INSERT INTO probe (filling) VALUES (decode(repeat('00', 16384), 'hex'))`
 	return texts
 }
 

@@ -52,7 +52,7 @@ type Server struct {
 // postgresql.conf, "name=value", beside those that make a test quick.
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
-	given := os.Getenv(variable)
+	given := os.Getenv(variable) //nolint:forbidigo // so the tests are told
 	if given != "" && given != "required" {
 		parsed, err := url.Parse(given)
 		if err != nil {
@@ -157,7 +157,7 @@ func (s *Server) Restart(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // what was asked was answered
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for db.PingContext(ctx) != nil {
@@ -184,7 +184,7 @@ func (s *Server) Database(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // what was asked was answered
 	name := fmt.Sprintf("t%d_%d_%d", os.Getpid(), time.Now().UnixNano(), s.made.Add(1))
 	if _, err := db.ExecContext(tb.Context(), "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
 		tb.Fatal(err)
@@ -204,7 +204,7 @@ func (s *Server) drop(tb testing.TB, name string) {
 		tb.Error(err)
 		return
 	}
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // what was asked was answered
 	if _, err := db.ExecContext(context.WithoutCancel(tb.Context()), "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
 		tb.Error(err)
 	}
@@ -222,7 +222,7 @@ type process struct {
 }
 
 func (p *process) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, filepath.Join(p.programs, name), args...)
+	c := exec.CommandContext(ctx, filepath.Join(p.programs, name), args...) //nolint:gosec // what is installed
 	c.Dir = p.dir
 	if p.who != nil {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
@@ -243,7 +243,7 @@ func (p *process) start(data string, settings []string) error {
 	for _, setting := range settings {
 		args = append(args, "-c", setting)
 	}
-	p.shell = exec.Command("/bin/sh", args...) //nolint:noctx // Stop ends it
+	p.shell = exec.Command("/bin/sh", args...) //nolint:noctx,gosec // Stop ends it; it is what is installed
 	p.shell.Dir = p.dir
 	if p.who != nil {
 		p.shell.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
