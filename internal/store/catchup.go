@@ -69,7 +69,11 @@ func (h *History) progress() string {
 
 // kept is when the oldest message came that the history has, with a margin.
 func (h *History) kept(now time.Time) int64 {
-	return now.Add(-min(h.retention, delivery.Retention) + catchUpMargin).UnixNano()
+	age := delivery.Retention
+	if h.retention > 0 {
+		age = min(age, h.retention)
+	}
+	return now.Add(-age + catchUpMargin).UnixNano()
 }
 
 const (

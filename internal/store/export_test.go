@@ -104,3 +104,8 @@ func (h Held) Add(addresses []string) { h.add(addresses, 0) }
 
 // May reports whether an address may be suppressed.
 func (h Held) May(address string) bool { return h.may(address) }
+
+// Adopt takes over what bridges have left behind that are not there any more.
+func (s *Store) Adopt(ctx context.Context) error {
+	return s.history.adoptOnce(ctx, s.deliveries.db)
+}

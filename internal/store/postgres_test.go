@@ -5,10 +5,13 @@ import (
 	"database/sql"
 	"sync"
 	"testing"
+	"time"
 
+	"smtpbridge/events"
 	"smtpbridge/internal/store"
 	"smtpbridge/internal/store/postgrestest"
 	"smtpbridge/internal/store/storetest"
+	"smtpbridge/providers"
 )
 
 func TestPostgres(t *testing.T) {
@@ -80,4 +83,48 @@ func TestHistoryOnPostgres(t *testing.T) {
 	t.Parallel()
 	all := &databases{server: postgrestest.Start(t)}
 	testHistory(t, all.create)
+}
+
+// What became of the mail of a bridge that was killed, and never comes back,
+// another one takes over once its time is up: it is in the log, and its event is
+// told. What was in flight there is ambiguous.
+func TestPostgresAdopts(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	db, clock := all.create(t), storetest.NewClock()
+	killed, other := join(t, db, clock, "killed"), join(t, db, clock, "other")
+	const landed, inFlight = "01J8Z3K4M5N6P0000000000001", "01J8Z3K4M5N6P0000000000002"
+	for _, id := range []string{landed, inFlight} {
+		f := flight(id)
+		f.Time, f.Deadline = clock.Now(), clock.Now().Add(time.Minute)
+		if _, err := killed.Begin(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := killed.Land(t.Context(), landed, accepted()); err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range []bool{false, true} { // not before its deadline, and a minute
+		if err := other.Adopt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{landed, inFlight} {
+			if _, err := other.History().Message(t.Context(), id); (err == nil) != found {
+				t.Errorf("%s: %v, want it in the log: %v", id, err, found)
+			}
+		}
+		clock.Advance(3 * time.Minute)
+	}
+	page, err := other.History().Events(t.Context(), store.EventQuery{After: 0, Limit: 10})
+	if err != nil || len(page.Events) != 1 || page.Events[0].MessageID != landed || page.Events[0].Type != events.Accepted {
+		t.Errorf("events: %+v, %v, want that one was accepted", page.Events, err)
+	}
+	f := flight("again")
+	f.Time, f.Deadline, f.Keys.Idempotency = clock.Now(), clock.Now().Add(time.Minute), inFlight
+	if past, err := other.Begin(t.Context(), f); err != nil || past == nil || past.InFlight || past.Outcome[0].State != providers.Ambiguous {
+		t.Errorf("a repeat of what was in flight: %+v, %v, want it ambiguous", past, err)
+	}
 }
