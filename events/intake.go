@@ -241,7 +241,11 @@ func (i *Intake) log(ctx context.Context, e Added) {
 	if e.Reason != "" || e.Response != "" {
 		attrs = append(attrs, slog.String("reason", excerpt(e.Reason)), slog.String("response", excerpt(e.Response)))
 	}
-	i.options.Logger.LogAttrs(ctx, slog.LevelInfo, "event", attrs...)
+	level := slog.LevelInfo
+	if e.Type == Rejected { // perhaps the account's fault, not the recipient's
+		level = slog.LevelWarn
+	}
+	i.options.Logger.LogAttrs(ctx, level, "event", attrs...)
 }
 
 // maxExcerptBytes is the most of anybody's words in a line of the log.

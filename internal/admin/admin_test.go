@@ -125,8 +125,8 @@ const (
 	recordA = `{"id":"01A","timestamp":"2026-01-02T03:04:05Z","mail_from":"bounces@example.com","from":"shop@example.com",` +
 		`"subject":"<Hello>","bytes":99,"recipients":[{"recipient":"a@example.com","state":"accepted","provider":"try"}],` +
 		`"attempts":[{"provider":"try","timestamp":"2026-01-02T03:04:05Z","duration_seconds":0.5,"category":"ok"}]`
-	acceptedA = `{"id":"evt_a8edd70efc6fb19711edafa169107dae","provider":"try","type":"accepted","message_id":"01A","provider_message_id":"",` +
-		`"recipient":"a@example.com","timestamp":"2026-01-02T03:04:05Z","sequence":1,"tags":[],"metadata":{}}`
+	acceptedA = `{"id":"evt_01a_fa776191d3069fed","provider":"try","type":"accepted","message_id":"01A","provider_message_id":"",` +
+		`"recipient":"a@example.com","timestamp":"2026-01-02T03:04:05.5Z","sequence":1,"tags":[],"metadata":{}}`
 	recordB = `{"id":"01B","timestamp":"2026-01-02T03:04:05Z","mail_from":"","from":"","subject":"","bytes":0,"tags":["welcome"],` +
 		`"recipients":[{"recipient":"b@example.com","state":"refused","category":"no_provider"}],"attempts":[]`
 )
@@ -146,7 +146,7 @@ func TestPages(t *testing.T) {
 		{"/api/v1/messages/01B", recordB + `,"events":[]}`},
 		{"/api/v1/events?recipient=a@example.com", `{"items":[` + acceptedA + `],"next_cursor":""}`},
 		{"/api/v1/stats", `{"items":[{"accepted":1,"bounced":0,"clicked":0,"complained":0,"deferred":0,"delivered":0,"opened":0,"provider":"try","rejected":0,"resubscribed":0,"unique_clicked":0,"unique_opened":0,"unknown":0,"unsubscribed":0}],"next_cursor":""}`},
-		{"/api/v1/recipients/A@EXAMPLE.com", `{"email":"a@example.com","status":"active","soft_bounces":0,"last_accepted":"2026-01-02T03:04:05Z",` +
+		{"/api/v1/recipients/A@EXAMPLE.com", `{"email":"a@example.com","status":"active","soft_bounces":0,"last_accepted":"2026-01-02T03:04:05.5Z",` +
 			`"last_delivered":null,"last_bounced":null,"last_opened":null,"last_clicked":null,"suppressions":[]}`},
 		{"/api/v1/suppressions", `{"items":[],"next_cursor":""}`},
 		// Each filter reaches the store.

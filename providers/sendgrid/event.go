@@ -78,18 +78,10 @@ func readEvent(raw json.RawMessage) events.Event {
 	if kind, known := types[f.event()]; known {
 		e.Type, e.Key = kind, f.key()
 	}
-	if f.isTrial() {
-		e.Type, e.Scope, e.Reason = events.Unknown, "", events.Trial(f.event())
-	}
 	if e.Type == events.Bounced {
 		e.Bounce = f.bounce()
 	}
 	return e
-}
-
-// isTrial: "Test Your Integration" makes up events of one mail, all of them of now.
-func (f fields) isTrial() bool {
-	return f.text("email") == "example@test.com" && f.text("smtp-id") == "<14c5d75ce93.dfd.64b469@ismtpd-555>"
 }
 
 // messageID is the part of sg_message_id that the answer to the request gave as
