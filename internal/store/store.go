@@ -11,6 +11,9 @@
 //
 // What is known of messages beyond their reply is its [History], in bridge.db:
 // their log, the events, the suppressions.
+//
+// Several bridges may share a PostgreSQL server instead: there both are schemas of
+// one database, and bridges take turns to write (postgres.go).
 package store
 
 import (
