@@ -97,6 +97,10 @@ var layers = []layer{
 		because: "what every database must pass cannot know one of them",
 	},
 	{
+		pkg:     "internal/store/postgrestest",
+		because: "a server for tests is one for whoever asks, of the store or of forwarding",
+	},
+	{
 		pkg:     "internal/admin",
 		may:     []string{"events", "events/forward", "internal/store", "providers", "providers/delivery"},
 		because: "the pages show what is, through the types of those who know it, and change nothing",

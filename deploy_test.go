@@ -160,6 +160,49 @@ func TestKubernetesConfig(t *testing.T) {
 	}
 }
 
+// Bridges that share a database have a configuration that is valid, and each a
+// directory of its own.
+func TestSharedDeployment(t *testing.T) {
+	config, secrets := t.TempDir(), t.TempDir()
+	for _, secret := range []struct{ name, value string }{
+		{"sendgrid-api-key", "SG.secret"}, {"postgres-password", "hunter2"}, {"forward-secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+	} {
+		write(t, path.Join(secrets, secret.name), secret.value)
+	}
+	text := strings.ReplaceAll(read(t, "deploy/shared/config.toml"), "file:/run/secrets/bridge/", "file:"+secrets+"/")
+	write(t, path.Join(config, "config.toml"), text)
+	c, err := app.Load(path.Join(config, "config.toml"), os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(c.Store.URL, "postgres://") || c.DataDir != "/data" {
+		t.Errorf("the store is %s, data_dir %s", c.Store.URL, c.DataDir)
+	}
+	var compose, deployment any
+	if err := yaml.Unmarshal([]byte(read(t, "deploy/shared/compose.yaml")), &compose); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []string{"1", "2", "3"} {
+		if got, want := at(t, compose, "services/bridge-"+n+"/volumes/0"), "data-"+n+":/data"; got != want {
+			t.Errorf("compose.yaml: bridge %s has %s, want %s", n, got, want)
+		}
+	}
+	first, _, _ := strings.Cut(read(t, "deploy/shared/kubernetes.yaml"), "\n---\n")
+	if err := yaml.Unmarshal([]byte(first), &deployment); err != nil {
+		t.Fatal(err)
+	}
+	single := manifest(t, "deployment.yaml")
+	const sidecar = "spec/template/spec/initContainers/0/"
+	for _, same := range []string{sidecar + "securityContext", sidecar + "livenessProbe", sidecar + "volumeMounts", "spec/template/spec/volumes"} {
+		if got, want := at(t, deployment, same), at(t, single, same); got != want {
+			t.Errorf("kubernetes.yaml: %s is %s, alone it is %s", same, got, want)
+		}
+	}
+	if got := at(t, deployment, "spec/replicas"); got != "3" {
+		t.Errorf("kubernetes.yaml: %s replicas", got)
+	}
+}
+
 // manifest is a file of deploy/kubernetes.
 func manifest(t *testing.T, name string) any {
 	t.Helper()

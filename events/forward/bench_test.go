@@ -12,6 +12,7 @@ import (
 
 	"smtpbridge/events/forward"
 	"smtpbridge/internal/config"
+	"smtpbridge/internal/store/postgrestest"
 )
 
 func cpuTime() time.Duration {
@@ -43,6 +44,38 @@ func BenchmarkForward(b *testing.B) {
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric(float64((cpuTime()-begun).Microseconds())/float64(b.N), "cpu-µs/event")
+}
+
+// The same on a PostgreSQL server that waits for its disk, with one bridge and with
+// three.
+func BenchmarkForwardShared(b *testing.B) {
+	for _, bridges := range []int{1, 3} {
+		b.Run("bridges="+strconv.Itoa(bridges), func(b *testing.B) {
+			url := postgrestest.Start(b, "fsync=on", "full_page_writes=on", "autovacuum=on", "shared_buffers=128MB").Database(b)
+			var taken atomic.Int64
+			all := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				if taken.Add(1) == int64(b.N) {
+					close(all)
+				}
+			}))
+			b.Cleanup(server.Close)
+			fleet := make([]*bridge, bridges)
+			for i := range fleet {
+				fleet[i] = newSharing(b, openServer(b, url), forward.Config{URL: server.URL, Secret: config.NewSecret(secret)})
+				fleet[i].start(b)
+			}
+			begun := cpuTime()
+			b.ResetTimer()
+			for first := int64(1); first <= int64(b.N); first += 100 {
+				fleet[first/100%int64(bridges)].enqueue(b, first, min(first+99, int64(b.N)))
+			}
+			<-all
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64((cpuTime()-begun).Microseconds())/float64(b.N), "cpu-µs/event")
+		})
+	}
 }
 
 // What a webhook of ten events pays for its jobs, beside few and many that wait.

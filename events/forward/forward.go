@@ -13,6 +13,7 @@ package forward
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"log/slog"
@@ -43,9 +44,12 @@ type Events interface {
 
 // Options are what forwarding needs besides its configuration. All are needed.
 type Options struct {
-	// DB has the tables that Migrate makes. It may have a single connection, and
+	// DB has the tables that Migrate makes. SQLite may have a single connection, and
 	// no other process may forward from it.
-	DB     *sql.DB
+	DB *sql.DB
+	// Shared: the database is PostgreSQL, and other bridges forward from it too, each
+	// event one of them.
+	Shared bool
 	Events Events
 	// Retention is how long a dead letter is kept: as long as events are.
 	Retention  time.Duration
@@ -84,7 +88,7 @@ func New(c Config, o Options) (*Forwarder, error) {
 		changed: make(chan struct{}, 1),
 	}
 	var err error
-	f.jobs, err = river.NewClient(newDriver(o.DB), &river.Config{Logger: slog.New(quiet{o.Logger.Handler()})})
+	f.jobs, err = river.NewClient(newDriver(o.DB, o.Shared), &river.Config{Logger: slog.New(quiet{o.Logger.Handler()})})
 	if err != nil {
 		return nil, fmt.Errorf("making the queue: %w", err)
 	}
@@ -175,15 +179,18 @@ func (f *Forwarder) await(ctx context.Context) {
 
 // work runs River until ctx ends or there is no target.
 func (f *Forwarder) work(ctx context.Context) error {
-	if _, err := f.options.DB.ExecContext(ctx, reclaim); err != nil {
+	name := rand.Text()
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	leave, err := f.enter(working, name)
+	if err != nil {
 		return fmt.Errorf("taking back what was being sent: %w", err)
 	}
-	client, pilot, err := f.newClient()
+	defer leave()
+	client, pilot, err := f.newClient(name)
 	if err != nil {
 		return fmt.Errorf("making the queue: %w", err)
 	}
-	working, stop := context.WithCancel(ctx)
-	defer stop()
 	if err := client.Start(working); err != nil {
 		return fmt.Errorf("starting the queue: %w", err)
 	}
@@ -197,6 +204,26 @@ func (f *Forwarder) work(ctx context.Context) error {
 	stop()
 	<-client.Stopped()
 	return nil
+}
+
+// enter takes back what those were sending who have ended, and where there are
+// others lets them know of this one by its name, until leave is called.
+func (f *Forwarder) enter(ctx context.Context, name string) (leave func(), err error) {
+	if !f.options.Shared {
+		_, err := f.options.DB.ExecContext(ctx, reclaim)
+		return func() {}, err
+	}
+	p := &presence{db: f.options.DB, name: name, logger: f.options.Logger, interval: f.pace.poll, wake: f.Wake}
+	if err := p.look(ctx); err != nil {
+		p.leave()
+		return nil, err
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		p.watch(ctx)
+	}()
+	return func() { <-gone; p.leave() }, nil
 }
 
 // pending counts for the metric: what could be counted last where the database

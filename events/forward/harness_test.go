@@ -45,7 +45,7 @@ func openFile(tb testing.TB, path string) *sql.DB {
 	}
 	db.SetMaxOpenConns(1)
 	tb.Cleanup(func() { _ = db.Close() })
-	if err := forward.Migrate(tb.Context(), db); err != nil {
+	if err := forward.Migrate(tb.Context(), db, false); err != nil {
 		tb.Fatal(err)
 	}
 	return db
@@ -178,12 +178,23 @@ func (b *lockedBuffer) String() string {
 
 func newBridge(tb testing.TB, db *sql.DB, c forward.Config) *bridge {
 	tb.Helper()
+	return makeBridge(tb, db, c, false)
+}
+
+// newSharing is a bridge of several on a PostgreSQL server.
+func newSharing(tb testing.TB, db *sql.DB, c forward.Config) *bridge {
+	tb.Helper()
+	return makeBridge(tb, db, c, true)
+}
+
+func makeBridge(tb testing.TB, db *sql.DB, c forward.Config, shared bool) *bridge {
+	tb.Helper()
 	b := &bridge{db: db, kept: &kept{}, log: &lockedBuffer{}, registry: prometheus.NewPedanticRegistry()}
 	transport := &http.Transport{MaxIdleConnsPerHost: 32}
 	tb.Cleanup(transport.CloseIdleConnections)
 	var err error
 	b.Forwarder, err = forward.New(c, forward.Options{
-		DB: db, Events: b.kept, Retention: 720 * time.Hour, Transport: transport,
+		DB: db, Shared: shared, Events: b.kept, Retention: 720 * time.Hour, Transport: transport,
 		Logger: slog.New(slog.NewJSONHandler(b.log, nil)), Registerer: b.registry,
 	})
 	if err != nil {

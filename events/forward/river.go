@@ -10,6 +10,7 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/riverqueue/river/rivershared/baseservice"
@@ -17,7 +18,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// How River works on a database that only this process uses.
+// How River works here.
 const (
 	// queue is where the jobs are.
 	queue = "forward"
@@ -39,22 +40,33 @@ const (
 )
 
 // reclaim makes those jobs available again whose process has ended before them;
-// their attempt does not count. No other process works on the database.
+// their attempt does not count. Only where no other process works on the database.
 const reclaim = `UPDATE river_job SET state = 'available', attempt = attempt - 1 WHERE state = 'running' AND queue = '` + queue + `'`
 
-// finish takes away the jobs that are done, of a JSON list of ids: nobody asks for
+// What takes away the jobs that are done, of a JSON list of ids: nobody asks for
 // them. River would rewrite each with a statement of its own, which took two
 // thirds of the processor time of forwarding.
-const finish = `DELETE FROM river_job WHERE id IN (SELECT value FROM json_each(?)) AND state = 'running'`
+const (
+	finishSQLite   = `DELETE FROM river_job WHERE id IN (SELECT value FROM json_each(?)) AND state = 'running'`
+	finishPostgres = `DELETE FROM river_job WHERE id IN (SELECT value::bigint FROM json_array_elements_text($1::json)) AND state = 'running'`
+)
 
 // countPending counts what is still to be sent.
 const countPending = `SELECT count(*) FROM river_job
 	WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND queue = '` + queue + `'`
 
-// Migrate brings River's tables to the version that this bridge knows. It uses
-// more than one transaction, and must not be called inside one.
-func Migrate(ctx context.Context, db *sql.DB) error {
-	migrator, err := rivermigrate.New(newDriver(db), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+// Migrate brings River's tables to the version that this bridge knows, one bridge
+// at a time where several share the database. It uses more than one transaction,
+// and must not be called inside one.
+func Migrate(ctx context.Context, db *sql.DB, shared bool) (err error) {
+	if shared {
+		unlock, err := lockMigrations(ctx, db)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	migrator, err := rivermigrate.New(newDriver(db, shared), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return fmt.Errorf("reading River's migrations: %w", err)
 	}
@@ -64,17 +76,21 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// driver is River's for SQLite without its notifications: they are rows, looked
-// for twenty times a second. The one process that inserts tells the one that
-// works: itself.
+// driver is River's for SQLite or PostgreSQL without its notifications, which are
+// rows that would be looked for twenty times a second, or need connections of
+// their own: the process that inserts tells the one that works, itself. Others
+// look every two seconds.
 type driver struct {
-	*riversqlite.Driver
+	riverdriver.Driver[*sql.Tx]
 
 	pilot *pilot
 }
 
-func newDriver(db *sql.DB) *driver {
-	return &driver{riversqlite.New(db), &pilot{}}
+func newDriver(db *sql.DB, shared bool) *driver {
+	if shared {
+		return &driver{riverdatabasesql.New(db), &pilot{finish: finishPostgres}}
+	}
+	return &driver{riversqlite.New(db), &pilot{finish: finishSQLite}}
 }
 
 // SupportsListener says that River must poll.
@@ -94,6 +110,7 @@ func (d *driver) PluginPilot() riverpilot.Pilot { return d.pilot }
 type pilot struct {
 	riverpilot.StandardPilot
 
+	finish    string
 	committed func(context.Context, []*rivertype.JobInsertResult)
 }
 
@@ -113,7 +130,7 @@ func (p *pilot) JobSetStateIfRunningMany(
 		if err != nil {
 			return nil, err
 		}
-		if err := exec.Exec(ctx, finish, string(ids)); err != nil {
+		if err := exec.Exec(ctx, p.finish, string(ids)); err != nil {
 			return nil, fmt.Errorf("taking away what is sent: %w", err)
 		}
 	}
@@ -149,8 +166,8 @@ func (p *pilot) ring(ctx context.Context) {
 }
 
 // newClient makes a client that works, and the pilot that rings it.
-func (f *Forwarder) newClient() (*river.Client[*sql.Tx], *pilot, error) {
-	d := newDriver(f.options.DB)
+func (f *Forwarder) newClient(name string) (*river.Client[*sql.Tx], *pilot, error) {
+	d := newDriver(f.options.DB, f.options.Shared)
 	bundle := river.NewWorkers()
 	if err := river.AddWorkerSafely(bundle, &worker{forwarder: f}); err != nil {
 		return nil, nil, err
@@ -159,10 +176,11 @@ func (f *Forwarder) newClient() (*river.Client[*sql.Tx], *pilot, error) {
 		DiscardedJobRetentionPeriod: f.options.Retention,
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           f.pace.poll,
+		ID:                          name,
 		JobTimeout:                  -1, // each request has its own
 		Logger:                      slog.New(quiet{f.options.Logger.Handler()}),
 		Queues:                      map[string]river.QueueConfig{queue: {MaxWorkers: workers}},
-		ReindexerIndexNames:         []string{}, // SQLite's do not bloat
+		ReindexerIndexNames:         []string{}, // what they grow by is little
 		RescueStuckJobsAfter:        never,
 		SoftStopTimeout:             stopTime,
 		Workers:                     bundle,

@@ -61,12 +61,13 @@ func (a *App) newIntake(c Config) error {
 // newForwarder makes the way to the application, and has the history enqueue for it.
 func (a *App) newForwarder(c Config) error {
 	h := a.store.History()
-	if err := forward.Migrate(context.Background(), h.DB()); err != nil { //nolint:forbidigo // nothing waits for a bridge that is not there yet
+	if err := forward.Migrate(context.Background(), h.DB(), h.Shared()); err != nil { //nolint:forbidigo // nothing waits for a bridge that is not there yet
 		return err //nolint:wrapcheck // New does
 	}
 	var err error
 	a.forwarder, err = forward.New(c.Events.Forward, forward.Options{
-		DB: h.DB(), Events: h, Retention: c.Store.Retention.Std(), Transport: a.transport, Logger: a.logger, Registerer: a.registry,
+		DB: h.DB(), Shared: h.Shared(), Events: h, Retention: c.Store.Retention.Std(),
+		Transport: a.transport, Logger: a.logger, Registerer: a.registry,
 	})
 	if err != nil {
 		return err //nolint:wrapcheck // New does

@@ -43,11 +43,11 @@ func OpenSuppressions(ctx context.Context, c Config) (*Suppressions, error) {
 
 // tell has the running bridge pass on what changes.
 func (s *Suppressions) tell(ctx context.Context, c Config) error {
-	if err := forward.Migrate(ctx, s.history.DB()); err != nil {
+	if err := forward.Migrate(ctx, s.history.DB(), s.history.Shared()); err != nil {
 		return err //nolint:wrapcheck // OpenSuppressions does
 	}
 	f, err := forward.New(c.Events.Forward, forward.Options{
-		DB: s.history.DB(), Events: s.history, Retention: c.Store.Retention.Std(), Transport: s.transport,
+		DB: s.history.DB(), Shared: s.history.Shared(), Events: s.history, Retention: c.Store.Retention.Std(), Transport: s.transport,
 		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

@@ -58,7 +58,7 @@ func startTables(tb testing.TB, tables string) addresses {
 }
 
 // addresses are where a bridge listens.
-type addresses struct{ smtp, admin string }
+type addresses struct{ smtp, admin, webhook string }
 
 // run runs the bridge of a configuration in this process until the test ends.
 func run(tb testing.TB, file string) addresses {
@@ -83,5 +83,6 @@ func run(tb testing.TB, file string) addresses {
 			tb.Errorf("the bridge ended with %v", err)
 		}
 	})
-	return addresses{bridge.Addrs().SMTP[0].String(), bridge.Addrs().Admin.String()}
+	all := bridge.Addrs()
+	return addresses{all.SMTP[0].String(), all.Admin.String(), all.Webhook.String()}
 }

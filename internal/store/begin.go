@@ -115,17 +115,12 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 	for _, k := range m.keys {
 		args[5+k.kind] = []byte(k.digest)
 	}
-	inserted, err := t.exec(ctx, insertMessage, args...)
-	if err != nil {
+	var err error
+	if m.number, err = t.insert(ctx, insertMessage, args...); err != nil {
 		return err
 	}
-	if n, err := inserted.RowsAffected(); err != nil {
-		return err
-	} else if n == 0 {
+	if m.number == 0 {
 		return &refusal{errors.New("it is on record already")}
-	}
-	if m.number, err = inserted.LastInsertId(); err != nil {
-		return err
 	}
 	if continued != nil {
 		if err := b.d.replace(ctx, t, continued, m); err != nil {
@@ -212,6 +207,34 @@ func (d *deliveries) replace(ctx context.Context, t *turn, continued, m *message
 	m.inherited = inherited
 	t.then(effectFunc(func() { d.forget(continued.number, slices.Concat(continued.keys, inherited)) }))
 	return nil
+}
+
+// withdrawing says of a flight, should it be on record, that nothing was sent: its
+// caller was told that it is not.
+type withdrawing struct {
+	d  *deliveries
+	id string
+}
+
+func (w *withdrawing) keep() {}
+
+func (w *withdrawing) do(ctx context.Context, t *turn) error {
+	m, err := w.d.byID(ctx, t, w.id, w.d.now())
+	if err != nil || m == nil || m.landed {
+		return err
+	}
+	for i := range m.results {
+		if r := &m.results[i]; !r.inherited && r.State == providers.Ambiguous {
+			r.State = providers.Refused
+			r.Err = &providers.Error{Category: providers.LocalFailure, Message: "nothing was sent"}
+		}
+	}
+	m.landed, m.reply = true, replyNotGiven
+	if err := w.d.write(ctx, t, landMessage, m); err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, markReply, int(m.reply), m.number)
+	return err
 }
 
 // flag is how a column says yes or no.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"smtpbridge/internal/store"
+	"smtpbridge/internal/store/postgrestest"
 	"smtpbridge/providers"
 	"smtpbridge/providers/delivery"
 )
@@ -33,6 +34,20 @@ func open(tb testing.TB, c store.Config, o store.Options) *store.Store {
 	return s
 }
 
+// onServerKind stands for a PostgreSQL server that waits for its disk as one in use.
+const onServerKind = "postgres"
+
+// configOf is that of a new store.
+func configOf(b *testing.B, kind string) store.Config {
+	b.Helper()
+	c := store.DefaultConfig()
+	c.URL = kind
+	if kind == onServerKind {
+		c.URL = postgrestest.Start(b, "fsync=on", "full_page_writes=on", "autovacuum=on", "shared_buffers=128MB").Database(b)
+	}
+	return c
+}
+
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -42,9 +57,9 @@ func cpuTime() time.Duration {
 // What the SMTP path pays for a message: Begin, Land and Replied, twenty at once.
 func BenchmarkMessage(b *testing.B) {
 	const concurrency = 20
-	for _, url := range []string{"", "memory:"} {
-		b.Run("url="+url, func(b *testing.B) {
-			s := open(b, store.Config{URL: url}, store.Options{DataDir: b.TempDir()})
+	for _, kind := range []string{"", "memory:", onServerKind} {
+		b.Run("url="+kind, func(b *testing.B) {
+			s := open(b, configOf(b, kind), store.Options{DataDir: b.TempDir()})
 			var next atomic.Int64
 			var wg sync.WaitGroup
 			b.ReportAllocs()

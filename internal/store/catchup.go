@@ -13,10 +13,23 @@ import (
 
 // landedSince are the outcomes that may have come after a time, each with the
 // message that it repeats.
-const landedSince = `WITH repeats AS MATERIALIZED
+const (
+	landedColumns = `WITH repeats AS MATERIALIZED
 		(SELECT continued_by AS number, MIN(id) AS earlier FROM messages WHERE continued_by IS NOT NULL GROUP BY continued_by)
 	SELECT id, COALESCE(earlier, ''), received, outcome FROM messages LEFT JOIN repeats USING (number)
-	WHERE landed = 1 AND deadline >= ? ORDER BY number`
+	WHERE landed = 1 AND `
+	landedSince = landedColumns + `deadline >= ? ORDER BY number`
+	// landedShared: of a bridge that shares the database also those that are nowhere
+	// in the history although their time is up: another bridge has ended and is not
+	// there any more.
+	landedShared = landedColumns + `(instance = $1 AND deadline >= $2
+		OR deadline >= $3 AND deadline < $4 AND received > $5
+			AND NOT EXISTS (SELECT 1 FROM bridge_history.messages AS logged WHERE logged.id = messages.id))
+		ORDER BY number`
+	// sweepShared: nobody will say any more what became of these.
+	sweepShared = `UPDATE messages SET landed = 1, reply = CASE reply WHEN 0 THEN 2 ELSE reply END
+		WHERE (landed = 0 OR reply = 0) AND deadline >= $1 AND deadline < $2`
+)
 
 // catchUpMargin is more than lies between the end of a deadline and the record of
 // what came just before it.
@@ -30,7 +43,73 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) (err error)
 		return err
 	}
 	now := h.now()
-	rows, err := deliveries.QueryContext(ctx, landedSince, since-int64(catchUpMargin))
+	text, args := landedSince, []any{since - int64(catchUpMargin)}
+	if deliveries.isServer() {
+		text, args = landedShared, []any{
+			h.instance, since - int64(catchUpMargin),
+			now.Add(-delivery.Retention).UnixNano(), now.Add(-catchUpMargin).UnixNano(), h.kept(now),
+		}
+	}
+	if err := h.takeOver(ctx, deliveries, text, args); err != nil {
+		return err
+	}
+	return h.do(ctx, func(ctx context.Context, w *work) error { // not before all are in
+		_, err := w.exec(ctx, putProgress, h.progress(), now.UnixNano())
+		return err
+	})
+}
+
+// progress is the name of what loggedUpTo says of this bridge.
+func (h *History) progress() string {
+	if h.db.isServer() {
+		return loggedUpTo + " " + h.instance
+	}
+	return loggedUpTo
+}
+
+// kept is when the oldest message came that the history has, with a margin.
+func (h *History) kept(now time.Time) int64 {
+	age := delivery.Retention
+	if h.retention > 0 {
+		age = min(age, h.retention)
+	}
+	return now.Add(-age + catchUpMargin).UnixNano()
+}
+
+const (
+	// adoptInterval is how often it is looked for what bridges have left behind that
+	// are not there any more, and adoptSpan for how old: one may have looked in vain.
+	adoptInterval = time.Minute
+	adoptSpan     = 15 * time.Minute
+)
+
+// adopt takes over what became of messages whose bridge does not say it any more:
+// another in its place may never come. It does so until ctx ends.
+func (h *History) adopt(ctx context.Context, deliveries *database) {
+	tick := time.NewTicker(adoptInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			h.report(ctx, h.adoptOnce(ctx, deliveries))
+		}
+	}
+}
+
+func (h *History) adoptOnce(ctx context.Context, deliveries *database) error {
+	now := h.now()
+	since, until := now.Add(-adoptSpan).UnixNano(), now.Add(-catchUpMargin).UnixNano()
+	if _, err := deliveries.ExecContext(ctx, sweepShared, since, until); err != nil {
+		return fmt.Errorf("settling what was in flight: %w", err)
+	}
+	return h.takeOver(ctx, deliveries, landedShared, []any{h.instance, now.UnixNano(), since, until, h.kept(now)})
+}
+
+// takeOver writes what a query gives.
+func (h *History) takeOver(ctx context.Context, deliveries *database, query string, args []any) (err error) {
+	rows, err := deliveries.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("looking for outcomes: %w", err)
 	}
@@ -51,13 +130,7 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) (err error)
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("reading outcomes: %w", err)
 	}
-	if err := h.recover(ctx, batch); err != nil {
-		return err
-	}
-	return h.do(ctx, func(ctx context.Context, w *work) error { // not before all are in
-		_, err := w.exec(ctx, putProgress, loggedUpTo, now.UnixNano())
-		return err
-	})
+	return h.recover(ctx, batch)
 }
 
 // landed is what the SMTP path has on record of a message.
@@ -85,7 +158,7 @@ func scanLanded(rows *sql.Rows) (l landed, err error) {
 
 func (h *History) loggedUpTo(ctx context.Context) (since int64, err error) {
 	err = h.do(ctx, func(ctx context.Context, w *work) error {
-		_, err := w.row(ctx, getProgress, []any{loggedUpTo}, &since)
+		_, err := w.row(ctx, getProgress, []any{h.progress()}, &since)
 		return err
 	})
 	return since, err

@@ -28,8 +28,8 @@ const campaignKey = "campaign"
 
 const (
 	addCount = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = total + excluded.total, uniques = uniques + excluded.uniques`
-	sumCounts = `SELECT name, type, SUM(total), SUM(uniques) FROM counts
+		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = counts.total + excluded.total, uniques = counts.uniques + excluded.uniques`
+	sumCounts = `SELECT name, type, CAST(SUM(total) AS BIGINT), CAST(SUM(uniques) AS BIGINT) FROM counts
 		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
 )
 
@@ -164,7 +164,7 @@ const (
 func tooOld() []string {
 	return []string{
 		`DELETE FROM message_recipients WHERE message_id IN
-			(SELECT id FROM (SELECT id, received FROM messages ORDER BY id LIMIT ?2) WHERE received <= ?1)`,
+			(SELECT id FROM (SELECT id, received FROM messages ORDER BY id LIMIT ?2) AS oldest WHERE received <= ?1)`,
 		`DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?2) AND received <= ?1`,
 		`DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?2) AND received <= ?1`,
 		`DELETE FROM recipients WHERE address IN (SELECT address FROM recipients WHERE touched <= ?1 ORDER BY touched LIMIT ?2)`,

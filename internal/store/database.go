@@ -3,9 +3,11 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -42,17 +44,71 @@ const (
 	memoryPages = 2048
 )
 
-// database is one database of SQLite: a file, or memory.
+// part is one of the databases of a store.
+type part int
+
+const (
+	// deliveryPart is what the SMTP path writes.
+	deliveryPart part = iota
+	historyPart
+)
+
+// name is that of the directories of its migrations.
+func (p part) name() string {
+	if p == deliveryPart {
+		return "delivery"
+	}
+	return "history"
+}
+
+func (p part) commits() durability {
+	if p == deliveryPart {
+		return kept
+	}
+	return synced
+}
+
+// database is one database of SQLite, a file or memory, or one schema of a server.
 type database struct {
 	*sql.DB
 
-	path string // empty for memory
-	// log copies the log into the file; nil for memory.
+	part part
+	path string // of the file, else empty
+	// server is what errors call it; empty for SQLite.
+	server string
+	again  driver.Connector // makes more connections to it
+	// log copies the log into the file, else nil.
 	log  *sql.DB
 	soon chan struct{} // asks for it
 }
 
-func (d *database) inMemory() bool { return d.path == "" }
+func (d *database) isServer() bool { return d.server != "" }
+
+func (d *database) inMemory() bool { return d.path == "" && !d.isServer() }
+
+// openDatabase opens a part of the store of a configuration.
+func openDatabase(ctx context.Context, c Config, dataDir string, p part) (*database, error) {
+	if c.isShared() {
+		return openPostgres(c, p)
+	}
+	path := c.file(dataDir)
+	if path != "" && p == deliveryPart {
+		path = filepath.Join(filepath.Dir(path), deliveryFile)
+	}
+	return openSQLite(ctx, path, p)
+}
+
+// migrate brings it to the newest version.
+func (d *database) migrate(ctx context.Context) error {
+	if d.isServer() {
+		return migratePostgres(ctx, d)
+	}
+	files, err := fs.Sub(sqliteFiles, "sqlite/"+d.part.name())
+	if err != nil {
+		return fmt.Errorf("finding the migrations: %w", err)
+	}
+	return migrate(ctx, d.DB, files)
+}
 
 // durability is what a commit has survived: PRAGMA synchronous.
 type durability string
@@ -84,8 +140,9 @@ func (d durability) cacheKiB() int {
 
 // openSQLite opens a database with one connection, and makes the file where there
 // is none. An empty path is memory.
-func openSQLite(ctx context.Context, path string, commits durability) (*database, error) {
-	d := &database{path: path, soon: make(chan struct{}, 1)}
+func openSQLite(ctx context.Context, path string, p part) (*database, error) {
+	d := &database{part: p, path: path, soon: make(chan struct{}, 1)}
+	commits := p.commits()
 	if path == "" {
 		return d, d.connect(ctx, ":memory:", commits)
 	}
@@ -111,8 +168,15 @@ func (d *database) name() string {
 // maxReaders is how many may read a file at once, beside the one who writes.
 const maxReaders = 2
 
-// readers are connections to a file that only read.
+// readers are connections of their own for those who only read.
 func (d *database) readers() (*sql.DB, error) {
+	if d.isServer() {
+		db := sql.OpenDB(d.again)
+		db.SetMaxOpenConns(maxReaders)
+		db.SetMaxIdleConns(maxReaders)
+		db.SetConnMaxIdleTime(time.Minute)
+		return db, nil
+	}
 	db, err := openConnection(d.name(), "query_only(1)", fmt.Sprintf("cache_size(-%d)", cacheKiB))
 	if err != nil {
 		return nil, d.explain(err)
@@ -191,11 +255,13 @@ func (d *database) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	name := d.path
-	if name == "" {
+	name, remedy := d.path, remedyOf(err)
+	switch {
+	case d.isServer():
+		name = d.server
+	case name == "":
 		name = "the database in memory"
 	}
-	remedy := ""
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		remedy = remedyFor(e.Code())
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"sync"
 	"time"
@@ -56,11 +55,7 @@ func openDeliveries(ctx context.Context, db *database, o Options, h *History) (*
 }
 
 func (d *deliveries) begin(ctx context.Context, h *History) error {
-	files, err := fs.Sub(sqliteFiles, "sqlite/delivery")
-	if err != nil {
-		return fmt.Errorf("finding the migrations: %w", err)
-	}
-	if err := migrate(ctx, d.db.DB, files); err != nil {
+	if err := d.db.migrate(ctx); err != nil {
 		return err
 	}
 	if err := d.sweep(ctx); err != nil {
@@ -72,10 +67,10 @@ func (d *deliveries) begin(ctx context.Context, h *History) error {
 	if err := h.catchUp(ctx, d.db); err != nil {
 		return fmt.Errorf("taking what was left over into the history: %w", err)
 	}
-	return d.writer.prepare(ctx, sqliteStatements())
+	return d.writer.session.connect(ctx)
 }
 
-func (d *deliveries) close() error { return errors.Join(d.writer.release(), d.db.close()) }
+func (d *deliveries) close() error { return errors.Join(d.writer.session.close(), d.db.close()) }
 
 // sweep lands what nobody will land any more. What is still in flight of another
 // bridge is left alone until its deadline.
@@ -85,7 +80,10 @@ func (d *deliveries) sweep(ctx context.Context) error {
 		return err
 	}
 	_, month := periods(now.AddDate(0, -quotaMonths, 0))
-	_, err := d.db.ExecContext(ctx, expireQuotas, month)
+	if _, err := d.db.ExecContext(ctx, expireQuotas, month); err != nil || !d.db.isServer() {
+		return err
+	}
+	_, err := d.db.ExecContext(ctx, expireTurns, now.AddDate(0, -quotaMonths, 0).UnixNano())
 	return err
 }
 

@@ -6,7 +6,7 @@ import (
 	"io/fs"
 )
 
-// Shared makes a database one that others write to, as PostgreSQL will be.
+// Shared makes a database one that others write to, as PostgreSQL is.
 func Shared(o Options) Options {
 	o.shared = true
 	return o
@@ -14,7 +14,7 @@ func Shared(o Options) Options {
 
 // Pragma sets something of the connection that writes.
 func (s *Store) Pragma(ctx context.Context, text string) error {
-	_, err := s.deliveries.writer.conn.ExecContext(ctx, "PRAGMA "+text)
+	_, err := s.deliveries.writer.session.conn.ExecContext(ctx, "PRAGMA "+text)
 	return err
 }
 
@@ -23,9 +23,12 @@ func Migrate(ctx context.Context, db *sql.DB, files fs.FS) error { return migrat
 
 // Pages are those in use.
 func (s *Store) Pages(ctx context.Context) (n int, err error) {
-	err = s.deliveries.writer.prepared[pagesInUse].QueryRowContext(ctx).Scan(&n)
+	err = s.deliveries.writer.session.prepared[pagesInUse].QueryRowContext(ctx).Scan(&n)
 	return n, err
 }
+
+// DeliveryLock is the number of the lock under which bridges take turns.
+func DeliveryLock() int64 { return deliveryPart.lock() }
 
 // Flush writes what the SMTP path has left behind.
 func (h *History) Flush(ctx context.Context) { h.flush(ctx) }
@@ -101,3 +104,8 @@ func (h Held) Add(addresses []string) { h.add(addresses, 0) }
 
 // May reports whether an address may be suppressed.
 func (h Held) May(address string) bool { return h.may(address) }
+
+// Adopt takes over what bridges have left behind that are not there any more.
+func (s *Store) Adopt(ctx context.Context) error {
+	return s.history.adoptOnce(ctx, s.deliveries.db)
+}

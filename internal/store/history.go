@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"slices"
 	"sync"
@@ -49,6 +48,8 @@ type History struct {
 	scopes *sql.Stmt // of lookUp
 	now    func() time.Time
 	logger *slog.Logger
+	// instance is this bridge among those that share the database.
+	instance string
 
 	retention time.Duration
 	held      *held
@@ -72,16 +73,15 @@ type History struct {
 	full    chan struct{} // the log need not wait any longer
 }
 
-// openHistory opens the database at a path, memory where it is empty. The error
-// has closed it.
-func openHistory(ctx context.Context, path string, c Config, o Options) (*History, error) {
+// openHistory opens the database of a configuration. The error has closed it.
+func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	h := &History{
-		now: o.Now, logger: o.Logger,
+		now: o.Now, logger: o.Logger, instance: o.Instance,
 		retention: c.Retention.Std(), held: newHeld(), owing: true,
 		turn: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	var err error
-	if h.db, err = openSQLite(ctx, path, synced); err != nil {
+	if h.db, err = openDatabase(ctx, c, o.DataDir, historyPart); err != nil {
 		return nil, err
 	}
 	if err := h.begin(ctx); err != nil {
@@ -91,11 +91,7 @@ func openHistory(ctx context.Context, path string, c Config, o Options) (*Histor
 }
 
 func (h *History) begin(ctx context.Context) error {
-	files, err := fs.Sub(sqliteFiles, "sqlite/history")
-	if err != nil {
-		return fmt.Errorf("finding the migrations: %w", err)
-	}
-	if err := migrate(ctx, h.db.DB, files); err != nil {
+	if err := h.db.migrate(ctx); err != nil {
 		return err
 	}
 	if err := h.prepare(ctx); err != nil {
@@ -120,7 +116,7 @@ func (h *History) prepare(ctx context.Context) (err error) {
 	}
 	h.prepared = make(map[string]*sql.Stmt)
 	for _, text := range historyStatements() {
-		if h.prepared[text], err = h.db.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // close does
+		if h.prepared[text], err = h.db.PrepareContext(ctx, h.db.returning(text)); err != nil { //nolint:sqlclosecheck // close does
 			return fmt.Errorf("preparing %s: %w", text, err)
 		}
 	}
@@ -148,6 +144,10 @@ func (h *History) next() { <-h.turn }
 // DB is the one connection that writes, for whoever stores what goes with the
 // events. Within a transaction of it nothing else may be asked of it.
 func (h *History) DB() *sql.DB { return h.db.DB }
+
+// Shared reports whether DB is that of a PostgreSQL server, which other bridges use
+// too.
+func (h *History) Shared() bool { return h.db.isServer() }
 
 func (h *History) close() error {
 	var err error
@@ -276,12 +276,14 @@ func (h *History) separately(ctx context.Context, changes []*change, logged []de
 
 func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *work) error) error {
 	h.broken.Store(true) // until it has committed
-	tx, err := h.db.BeginTx(ctx, nil)
+	ctx, cancel := h.db.bound(ctx)
+	defer cancel()
+	tx, err := h.db.beginTurn(ctx)
 	if err != nil {
 		return h.db.explain(fmt.Errorf("beginning: %w", err))
 	}
 	w := &work{
-		tx: tx, prepared: h.prepared, outbox: h.outbox, owing: h.owing,
+		tx: tx, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
 		statements: make(map[string]*sql.Stmt), tallies: make(map[counted]tally),
 	}
 	defer w.end()
@@ -305,6 +307,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 // work is one transaction, with its statements.
 type work struct {
 	tx         *sql.Tx
+	server     bool
 	prepared   map[string]*sql.Stmt // those of the connection
 	statements map[string]*sql.Stmt // those of tx, which closes them
 	outbox     Outbox
@@ -371,6 +374,10 @@ func (w *work) exec(ctx context.Context, text string, args ...any) (int64, error
 
 // insert gives the key of the row; false where there was one.
 func (w *work) insert(ctx context.Context, text string, args ...any) (key int64, added bool, err error) {
+	if w.server {
+		added, err = w.row(ctx, text, args, &key)
+		return key, added, err
+	}
 	result, err := w.run(ctx, text, args...)
 	if err != nil {
 		return 0, false, err
@@ -445,9 +452,11 @@ func (h *History) settleUntold(ctx context.Context) error {
 			return err
 		}
 		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
-			if more = w.outbox != nil; more {
-				w.sequences, err = w.numbers(ctx, takeUntold)
+			if more = w.outbox != nil; !more {
+				return nil
 			}
+			untold, err := w.numbers(ctx, takeUntold)
+			w.sequences = append(w.sequences, untold...) // others share the transaction
 			return err
 		})
 		if err != nil {

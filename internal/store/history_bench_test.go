@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,10 +54,17 @@ func BenchmarkRecord(b *testing.B) {
 
 // Events stored in a second, each call having reached the disk.
 func BenchmarkAdd(b *testing.B) {
+	for _, kind := range []string{"", onServerKind} {
+		b.Run("url="+kind, func(b *testing.B) { benchmarkAdd(b, kind) })
+	}
+}
+
+func benchmarkAdd(b *testing.B, kind string) {
+	b.Helper()
 	for _, callers := range []int{1, 20} {
 		for _, size := range []int{1, 10, 1000} {
 			b.Run(fmt.Sprintf("callers=%d/batch=%d", callers, size), func(b *testing.B) {
-				h := open(b, store.DefaultConfig(), store.Options{DataDir: b.TempDir()}).History()
+				h := open(b, configOf(b, kind), store.Options{DataDir: b.TempDir()}).History()
 				var next atomic.Int64
 				var all sync.WaitGroup
 				begun := time.Now()
@@ -112,6 +120,36 @@ func fill(b *testing.B, s *store.Store, rows int) {
 	exec(`PRAGMA cache_size = -4096`)
 }
 
+// fillServer is fill for PostgreSQL.
+func fillServer(b *testing.B, s *store.Store, rows int) {
+	b.Helper()
+	conn, err := s.History().DB().Conn(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	for _, query := range []string{
+		`SET statement_timeout = 0`,
+		`INSERT INTO messages SELECT '01J' || lpad(n::text, 23, '0'), n, 'a@app.example', 'a@app.example',
+			json_build_object('id', '01J' || lpad(n::text, 23, '0'), 'recipients', '[]'::json, 'attempts', '[]'::json)::text FROM generate_series(1, %d) AS n`,
+		`INSERT INTO message_recipients SELECT '01J' || lpad(n::text, 23, '0'), 0, n * 7919 %% 1000003 || '@example.com', 'accepted',
+			'p', 'id-' || n * 104729 %% 15485863, 'ok' FROM generate_series(1::bigint, %d) AS n`,
+		`INSERT INTO events (id, received, provider, type, message_id, recipient, event)
+			SELECT 'evt_' || lpad(n::text, 32, '0'), n, 'p', CASE n %% 1000 WHEN 0 THEN 'bounced' ELSE 'accepted' END, '01J' || lpad(n::text, 23, '0'),
+				n * 7919 %% 1000003 || '@example.com', json_build_object('id', 'evt_' || lpad(n::text, 32, '0'), 'provider', 'p')::text
+			FROM generate_series(1::bigint, %d) AS n`,
+		`ANALYZE`,
+		`RESET statement_timeout`,
+	} {
+		if strings.Contains(query, "%d") {
+			query = fmt.Sprintf(query, rows)
+		}
+		if _, err := conn.ExecContext(b.Context(), query); err != nil {
+			b.Fatalf("%s: %v", query, err)
+		}
+	}
+}
+
 func indexesOf(b *testing.B, db *sql.DB) map[string]string {
 	b.Helper()
 	rows, err := db.QueryContext(b.Context(), `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL`)
@@ -135,10 +173,21 @@ func indexesOf(b *testing.B, db *sql.DB) map[string]string {
 
 // What is looked up among ten thousand events and among a million.
 func BenchmarkLookUp(b *testing.B) {
+	for _, kind := range []string{"", onServerKind} {
+		b.Run("url="+kind, func(b *testing.B) { benchmarkLookUp(b, kind) })
+	}
+}
+
+func benchmarkLookUp(b *testing.B, kind string) {
+	b.Helper()
 	for _, rows := range []int{10_000, 1_000_000} {
-		s := open(b, store.Config{}, store.Options{DataDir: b.TempDir()})
+		s := open(b, configOf(b, kind), store.Options{DataDir: b.TempDir()})
 		h := s.History()
-		fill(b, s, rows)
+		if kind == onServerKind {
+			fillServer(b, s, rows)
+		} else {
+			fill(b, s, rows)
+		}
 		random := func() int { return 1 + rand.IntN(rows) }
 		message := func() string { return fmt.Sprintf("01J%023d", random()) }
 		recipient := func() string { return fmt.Sprintf("%d@example.com", random()*7919%1000003) }

@@ -92,7 +92,7 @@ const (
 	putProgress = `INSERT INTO progress (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 	getProgress = `SELECT value FROM progress WHERE name = ?`
 
-	// loggedUpTo is when outcomes were last written: those that landed before are in.
+	// loggedUpTo is when a bridge last wrote outcomes: its own that landed before are in.
 	loggedUpTo = "logged"
 	// checkedAt is when it was last tried to write.
 	checkedAt = "checked"
@@ -112,7 +112,7 @@ func (h *History) log(ctx context.Context, w *work, records []delivery.Record) e
 	if h.left {
 		return nil // the next start looks for what was left out
 	}
-	_, err := w.exec(ctx, putProgress, loggedUpTo, now.UnixNano())
+	_, err := w.exec(ctx, putProgress, h.progress(), now.UnixNano())
 	return err
 }
 

@@ -8,11 +8,18 @@ import (
 	"strings"
 )
 
+// migrated is a database, or a connection to one.
+type migrated interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	BeginTx(ctx context.Context, opts *sql.TxOptions) (*sql.Tx, error)
+}
+
 // migrate brings a database to the newest version of a directory, whose files
 // are called 0001_name.sql and so on, without a gap. Each is applied in a
 // transaction of its own and recorded. A database that a newer bridge has
 // migrated is refused.
-func migrate(ctx context.Context, db *sql.DB, files fs.FS) error {
+func migrate(ctx context.Context, db migrated, files fs.FS) error {
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {
 		return fmt.Errorf("listing the migrations: %w", err)
@@ -35,15 +42,22 @@ func migrate(ctx context.Context, db *sql.DB, files fs.FS) error {
 		if i < version {
 			continue
 		}
-		if err := apply(ctx, db, files, name, i+1); err != nil {
+		m := migration{name: name, version: i + 1}
+		if err := m.apply(ctx, db, files); err != nil {
 			return fmt.Errorf("applying migration %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-func apply(ctx context.Context, db *sql.DB, files fs.FS, name string, version int) error {
-	text, err := fs.ReadFile(files, name)
+// migration is one file.
+type migration struct {
+	name    string
+	version int
+}
+
+func (m migration) apply(ctx context.Context, db migrated, files fs.FS) error {
+	text, err := fs.ReadFile(files, m.name)
 	if err != nil {
 		return err
 	}
@@ -55,7 +69,7 @@ func apply(ctx context.Context, db *sql.DB, files fs.FS, name string, version in
 	if _, err := tx.ExecContext(ctx, string(text)); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, recordMigration, version, name); err != nil {
+	if _, err := tx.ExecContext(ctx, recordMigration, m.version, m.name); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -169,8 +169,9 @@ func TestConfigValidate(t *testing.T) {
 		"sqlite:/data/delivery.db":   "takes the name",
 		"memory":                     "is no store",
 		"bridge.db":                  "is no store",
-		"postgres://bridge@db/mail":  "PostgreSQL is not supported yet",
-		"postgresql://bridge@db/m/a": "PostgreSQL is not supported yet",
+		"postgres://bridge@db/mail":  "",
+		"postgres:bridge@db/mail":    "is no URL of PostgreSQL",
+		"postgresql://b:s3cret@d:x/": "is no URL of PostgreSQL",
 	} {
 		got := ""
 		store.Config{URL: url, Retention: config.Duration(time.Hour)}.Validate(func(key, problem string) { got = key + " " + problem })

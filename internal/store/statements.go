@@ -1,5 +1,7 @@
 package store
 
+import "fmt"
+
 // statement names what the bridge asks of its databases. The texts are those of
 // a dialect, in one place each: sqliteStatements.
 type statement int
@@ -89,6 +91,33 @@ func sqliteStatements() [statements]string {
 	}
 }
 
+// postgresStatements are the texts in PostgreSQL's dialect, as far as they are
+// others. Where two parameters would be of two types, or of none, they say which.
+func postgresStatements() [statements]string {
+	texts := sqliteStatements()
+	texts[beginTurn] = fmt.Sprintf(`BEGIN; SELECT pg_advisory_xact_lock(%d)`, deliveryPart.lock())
+
+	texts[insertMessage] = texts[insertMessage] + ` RETURNING number`
+	// By one index or another: $1 is known before anything is searched.
+	texts[messagesByKey] = `SELECT ` + messageColumns + ` FROM messages
+				WHERE $1::int = 0 AND idempotency_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM messages
+				WHERE $1 = 1 AND message_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM messages
+				WHERE $1 = 2 AND content_key = $2 AND continued_by IS NULL AND received > $3
+			UNION ALL SELECT ` + messageColumns + ` FROM inherited_keys JOIN messages USING (number)
+				WHERE kind = $1 AND digest = $2 AND continued_by IS NULL AND received > $3
+			ORDER BY number DESC`
+	texts[passOnKeys] = `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
+			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`
+	texts[pagesInUse] = `SELECT 0` // the server has its own bounds
+	texts[quotaAdd] = `INSERT INTO quotas (provider, period, used) VALUES ($1, $2, $4::bigint), ($1, $3, $4)
+			ON CONFLICT (provider, period) DO UPDATE SET used = quotas.used + excluded.used`
+	texts[quotaReturn] = `UPDATE quotas SET used = GREATEST(used - $4, 0) WHERE provider = $1 AND period IN ($2, $3)`
+	texts[writeProbe] = `INSERT INTO probe (filling) VALUES (decode(repeat('00', 16384), 'hex'))`
+	return texts
+}
+
 // What is asked once, when the database is opened.
 const (
 	// sweepMessages: nobody will say any more what became of these.
@@ -103,7 +132,11 @@ const (
 	indexedKeys  = `SELECT number, kind, digest FROM inherited_keys`
 	expireQuotas = `DELETE FROM quotas WHERE period < ?`
 
-	createMigrations = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT`
+	turnOf = `SELECT turn FROM turns WHERE instance = $1`
+	// expireTurns: who has not written for long is gone.
+	expireTurns = `DELETE FROM turns WHERE turn < $1`
+
+	createMigrations = `CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL)`
 	migratedVersion  = `SELECT COALESCE(MAX(version), 0) FROM migrations`
 	recordMigration  = `INSERT INTO migrations (version, name) VALUES (?, ?)`
 

@@ -11,6 +11,9 @@
 //
 // What is known of messages beyond their reply is its [History], in bridge.db:
 // their log, the events, the suppressions.
+//
+// Several bridges may share a PostgreSQL server instead: there both are schemas of
+// one database, and bridges take turns to write (postgres.go).
 package store
 
 import (
@@ -54,6 +57,9 @@ var errLocked = errors.New("another bridge is using the directory; stop it, or g
 type Config struct {
 	// URL is empty for a file in the data directory, "sqlite:PATH", or "memory:".
 	URL string `toml:"url"`
+	// Password is that of the user of a "postgres:" URL, so that it need not stand
+	// in there.
+	Password config.Secret `toml:"password"`
 	// Retention is how long messages and events are kept. Suppressions stay. With 0,
 	// which is no valid configuration, all do.
 	Retention config.Duration `toml:"retention"`
@@ -67,14 +73,19 @@ func (c Config) Validate(report func(key, problem string)) {
 	path, isFile := strings.CutPrefix(c.URL, sqliteScheme)
 	switch {
 	case c.URL == "" || c.URL == memoryURL:
-	case strings.HasPrefix(c.URL, "postgres:") || strings.HasPrefix(c.URL, "postgresql:"):
-		report("url", `PostgreSQL is not supported yet; write "sqlite:PATH" or "memory:"`)
+	case c.isShared():
+		if _, err := parsePostgres(c.URL, c.Password); err != nil {
+			report("url", err.Error())
+		}
 	case !isFile:
 		report("url", `is no store; write "sqlite:PATH", "memory:", or nothing for a file in data_dir`)
 	case path == "" || strings.HasSuffix(path, "/"):
 		report("url", `names no file; write "sqlite:PATH" with a path such as "/data/bridge.db"`)
 	case filepath.Base(path) == deliveryFile:
 		report("url", "takes the name of the file that stands beside it; write another, such as "+mainFile)
+	}
+	if !c.Password.IsZero() && !c.isShared() {
+		report("password", `is for a "postgres:" URL; leave it out`)
 	}
 	if c.Retention <= 0 {
 		report("retention", `must be longer than 0, such as "720h"`)
@@ -85,12 +96,15 @@ func (c Config) Validate(report func(key, problem string)) {
 // sees it.
 func (c Config) InMemory() bool { return c.URL == memoryURL }
 
-// file is that of the history, empty for memory.
+// isShared: other bridges may write to the same database.
+func (c Config) isShared() bool { return isPostgres(c.URL) }
+
+// file is that of the history, empty where it is in none.
 func (c Config) file(dataDir string) string {
-	switch c.URL {
-	case memoryURL:
+	switch {
+	case c.URL == memoryURL || c.isShared():
 		return ""
-	case "":
+	case c.URL == "":
 		return filepath.Join(dataDir, mainFile)
 	}
 	return strings.TrimPrefix(c.URL, sqliteScheme)
@@ -110,7 +124,7 @@ type Options struct {
 	// After is time.After.
 	After func(time.Duration) <-chan time.Time
 
-	// shared: others write to the database too. So it will be with PostgreSQL.
+	// shared: others write to the database too, as with PostgreSQL.
 	shared bool
 }
 
@@ -149,10 +163,8 @@ var (
 func Open(ctx context.Context, c Config, o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{logger: o.Logger, now: o.Now, after: o.After}
-	if file := c.file(o.DataDir); file != "" {
-		if err := s.enter(ctx, filepath.Dir(file), o.shared); err != nil {
-			return nil, fmt.Errorf("opening the store: %w", err)
-		}
+	if err := s.prepare(ctx, c, &o); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.leave())
 	}
 	if err := s.open(ctx, c, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store: %w", err), s.leave())
@@ -160,18 +172,41 @@ func Open(ctx context.Context, c Config, o Options) (*Store, error) {
 	return s, nil
 }
 
+// prepare makes and locks the directory that is this bridge's alone, and on a
+// shared database finds its name.
+func (s *Store) prepare(ctx context.Context, c Config, o *Options) error {
+	if file := c.file(o.DataDir); file != "" {
+		return s.enter(ctx, filepath.Dir(file), o.shared)
+	}
+	if !c.isShared() {
+		return nil
+	}
+	o.shared = true
+	if o.Instance != "" {
+		return nil
+	}
+	if err := s.enter(ctx, o.DataDir, false); err != nil {
+		return err
+	}
+	var err error
+	o.Instance, err = instanceOf(o.DataDir)
+	return err
+}
+
 // OpenHistory opens the history alone, beside a bridge that may be running, for
 // who changes its suppressions. Only Close must be called.
 func OpenHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	file := c.file(o.DataDir)
-	if file == "" {
+	if c.InMemory() {
 		return nil, errors.New(`opening the store: with [store] url = "memory:" nothing is kept in a file that another process could see;` +
 			` use the API of the running bridge`)
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
+	if !c.isShared() {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
 	}
-	h, err := openHistory(ctx, file, c, o.withDefaults())
+	h, err := openHistory(ctx, c, o.withDefaults())
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
@@ -212,23 +247,18 @@ func (s *Store) leave() error {
 }
 
 func (s *Store) open(ctx context.Context, c Config, o Options) error {
-	file := c.file(o.DataDir)
 	var err error
-	if s.history, err = openHistory(ctx, file, c, o); err != nil {
+	if s.history, err = openHistory(ctx, c, o); err != nil {
 		return err
 	}
-	beside := ""
-	if file != "" {
-		beside = filepath.Join(filepath.Dir(file), deliveryFile)
-	}
-	if s.deliveries, err = s.openDeliveries(ctx, beside, o); err != nil {
+	if s.deliveries, err = s.openDeliveries(ctx, c, o); err != nil {
 		return errors.Join(err, s.history.close())
 	}
 	return nil
 }
 
-func (s *Store) openDeliveries(ctx context.Context, path string, o Options) (*deliveries, error) {
-	db, err := openSQLite(ctx, path, kept)
+func (s *Store) openDeliveries(ctx context.Context, c Config, o Options) (*deliveries, error) {
+	db, err := openDatabase(ctx, c, o.DataDir, deliveryPart)
 	if err != nil {
 		return nil, err
 	}
@@ -249,8 +279,11 @@ func (s *Store) Run(ctx context.Context) error {
 	defer stop()
 	copying, done := context.WithCancel(context.WithoutCancel(ctx))
 	var beside sync.WaitGroup
-	if db := s.deliveries.db; !db.inMemory() {
+	if db := s.deliveries.db; db.log != nil {
 		beside.Go(func() { db.copyLog(copying, s.logger) })
+	}
+	if db := s.deliveries.db; db.isServer() {
+		beside.Go(func() { s.history.adopt(copying, db) })
 	}
 	s.history.ready()
 	beside.Go(func() { s.history.Run(copying) })

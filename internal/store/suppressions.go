@@ -23,7 +23,8 @@ const (
 	liftUnsubscribe = `DELETE FROM suppressions WHERE address = ? AND scope = ? AND reason = ? AND since <= ? RETURNING change`
 	liftAll         = `DELETE FROM suppressions WHERE address = ? AND (? OR scope = ?)`
 	noteRemoval     = `INSERT INTO removals (address, scope, reason, removed) VALUES (?, ?, ?, ?)
-		ON CONFLICT (address, scope, reason) DO UPDATE SET removed = MAX(removed, excluded.removed)`
+		ON CONFLICT (address, scope, reason) DO UPDATE SET removed =
+			CASE WHEN excluded.removed > removals.removed THEN excluded.removed ELSE removals.removed END`
 	removalsOf        = `SELECT scope, MAX(removed) FROM removals WHERE address = ? AND reason IN ('', ?) GROUP BY scope`
 	suppressionsOf    = `SELECT address, scope, reason, provider, detail, since FROM suppressions`
 	suppressionsIn    = `SELECT change, address, scope, reason, provider, detail, since FROM suppressions WHERE address = ? AND (? OR scope = ?)`

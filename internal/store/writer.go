@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,25 +54,13 @@ type call struct {
 	done    chan struct{} // nil where nobody waits
 }
 
-// turn is one transaction of the writer. Its statements are those of the one
-// connection that has it.
+// turn is one transaction of the writer.
 type turn struct {
-	prepared *[statements]*sql.Stmt
-	after    []effect
+	*session
+
+	after []effect
 	// grew: it has needed room for something new.
 	grew bool
-}
-
-func (t *turn) exec(ctx context.Context, s statement, args ...any) (sql.Result, error) {
-	return t.prepared[s].ExecContext(ctx, args...)
-}
-
-func (t *turn) query(ctx context.Context, s statement, args ...any) (*sql.Rows, error) {
-	return t.prepared[s].QueryContext(ctx, args...)
-}
-
-func (t *turn) queryRow(ctx context.Context, s statement, args ...any) *sql.Row {
-	return t.prepared[s].QueryRowContext(ctx, args...)
 }
 
 // then has e come about once what the transaction has done is on record.
@@ -92,11 +79,7 @@ func (f effectFunc) committed() { f() }
 // So a commit costs little, however many callers there are, and what that
 // goroutine alone touches needs no locks.
 type writer struct {
-	// prepared are the statements, on one connection: a sql.Tx would prepare its
-	// BEGIN, its COMMIT and its own of each anew, a sixth of the cost of a turn.
-	prepared [statements]*sql.Stmt
-	conn     *sql.Conn
-	db       *database
+	session *session
 	// failed is told of a transaction that was rolled back.
 	failed func()
 	// tidy is called after each transaction with the number of its requests, and
@@ -122,12 +105,12 @@ type writer struct {
 
 func newWriter(db *database, o Options) *writer {
 	return &writer{
-		db:     db,
-		logger: o.Logger,
-		after:  o.After,
-		calls:  sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }},
-		wake:   make(chan struct{}, 1),
-		gone:   make(chan struct{}),
+		session: newSession(db, o.Instance),
+		logger:  o.Logger,
+		after:   o.After,
+		calls:   sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }},
+		wake:    make(chan struct{}, 1),
+		gone:    make(chan struct{}),
 	}
 }
 
@@ -213,37 +196,6 @@ func (w *writer) close() {
 	w.signal()
 }
 
-// prepare takes a connection and compiles the statements on it. After an error,
-// too, release must be called.
-func (w *writer) prepare(ctx context.Context, texts [statements]string) error {
-	conn, err := w.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	w.conn = conn
-	for i, text := range texts {
-		var err error
-		if w.prepared[i], err = conn.PrepareContext(ctx, text); err != nil { //nolint:sqlclosecheck // release does
-			return fmt.Errorf("preparing %s: %w", text, err)
-		}
-	}
-	return nil
-}
-
-// release gives the connection back, once nothing runs any more.
-func (w *writer) release() error {
-	if w.conn == nil {
-		return nil
-	}
-	var errs []error
-	for _, prepared := range w.prepared {
-		if prepared != nil {
-			errs = append(errs, prepared.Close())
-		}
-	}
-	return errors.Join(append(errs, w.conn.Close())...)
-}
-
 // run answers requests until the writer is closed and the last has its answer.
 // The error says what could not be written in the end.
 func (w *writer) run(ctx context.Context) error {
@@ -310,30 +262,36 @@ func (w *writer) answer(ctx context.Context, calls []*call) {
 		if err == nil {
 			continue
 		}
-		if begun := (*beginError)(nil); errors.As(err, &begun) || len(turn) == 1 {
+		if isWhole(err) || len(turn) == 1 && !isLost(err) {
 			w.refuse(ctx, turn, err)
 			continue
 		}
-		for _, c := range turn {
-			if err := w.commit(ctx, []*call{c}); err != nil {
-				w.refuse(ctx, []*call{c}, err)
-			}
+		w.separately(ctx, turn)
+	}
+}
+
+func (w *writer) separately(ctx context.Context, calls []*call) {
+	for i := range calls {
+		err := w.commit(ctx, calls[i:i+1])
+		switch {
+		case err == nil:
+		case isWhole(err):
+			w.refuse(ctx, calls[i:], err)
+			return
+		default:
+			w.refuse(ctx, calls[i:i+1], err)
 		}
 	}
 }
 
-// beginError: there is not even a transaction.
-type beginError struct{ error }
-
-func (e *beginError) Unwrap() error { return e.error }
-
 // commit does the calls in one transaction and answers them, unless it fails.
 func (w *writer) commit(ctx context.Context, calls []*call) error {
-	t := &turn{prepared: &w.prepared}
+	ctx, cancel := w.session.db.bound(ctx)
+	defer cancel()
+	t := &turn{session: w.session}
 	if err := w.transact(ctx, t, calls); err != nil {
-		_, _ = t.exec(ctx, rollbackTurn) // SQLite may have done it
 		w.failed()
-		return w.db.explain(err)
+		return w.session.db.explain(err)
 	}
 	if w.trouble != nil && t.grew {
 		w.trouble = nil
@@ -351,7 +309,7 @@ func (w *writer) commit(ctx context.Context, calls []*call) error {
 }
 
 func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
-	if _, err := t.exec(ctx, beginTurn); err != nil {
+	if err := t.begin(ctx); err != nil {
 		return &beginError{fmt.Errorf("beginning: %w", err)}
 	}
 	for _, c := range calls {
@@ -360,10 +318,11 @@ func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 		if refused, ok := errors.AsType[*refusal](err); ok {
 			c.err = refused.error
 		} else if err != nil {
+			t.rollback(ctx)
 			return err
 		}
 	}
-	if _, err := t.exec(ctx, commitTurn); err != nil {
+	if err := t.commit(ctx); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
@@ -376,16 +335,26 @@ func (w *writer) refuse(ctx context.Context, calls []*call, err error) {
 	}
 	w.trouble = err
 	for _, c := range calls {
-		switch r, ok := c.request.(keeper); {
-		case ok && len(w.kept) < maxKept:
-			r.keep()
-			w.kept = append(w.kept, &call{request: r})
-		case ok:
-			w.lost++
-		}
+		w.keep(c.request, isUnsure(err))
 		if c.done != nil {
 			c.err = err
 			c.done <- struct{}{}
 		}
+	}
+}
+
+// keep has what must not be lost tried again, and undoes what is not known to be
+// undone.
+func (w *writer) keep(r request, unsure bool) {
+	again, ok := r.(keeper)
+	if begun, is := r.(*beginning); is && unsure {
+		again, ok = &withdrawing{d: begun.d, id: begun.flight.ID}, true
+	}
+	switch {
+	case ok && len(w.kept) < maxKept:
+		again.keep()
+		w.kept = append(w.kept, &call{request: again})
+	case ok:
+		w.lost++
 	}
 }

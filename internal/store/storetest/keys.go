@@ -90,6 +90,7 @@ func testKeys(t *testing.T, create func(t *testing.T) Database) {
 			if got := b.begin(b.flight("2", kind.keys)); got != want {
 				t.Errorf("%s, the same %s: repeats %q, want %q", f.name, kind.name, got, want)
 			}
+			b.done()
 		}
 	}
 }
@@ -120,6 +121,7 @@ func testKeysApart(t *testing.T, create func(t *testing.T) Database) {
 		if got := b.begin(b.flight("2", tt.later)); (got == "1") != tt.want {
 			t.Errorf("%+v after %+v: repeats %q, want that %v", tt.later, tt.earlier, got, tt.want)
 		}
+		b.done()
 	}
 
 	// Of several the idempotency key decides, then the Message-ID; of several

@@ -239,6 +239,9 @@ func (w *walk) close() {
 	if err := w.bridge.stop(); err != nil {
 		w.rt.Fatal(err)
 	}
+	if done := w.bridge.database.Done; done != nil {
+		done()
+	}
 }
 
 // told compares what the store says with what the model does.

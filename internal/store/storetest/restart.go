@@ -51,6 +51,7 @@ func testRestart(t *testing.T, create func(t *testing.T) Database) {
 					t.Errorf("killed %v, %s: %+v repeats %q, want that %v", killed, f.name, tt.keys, got, tt.want)
 				}
 			}
+			b.done()
 		}
 		testRestartContinued(t, killed, create)
 	}

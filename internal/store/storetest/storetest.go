@@ -45,6 +45,9 @@ type Database struct {
 	Crash func() error
 	// Shared: several bridges may have it open.
 	Shared bool
+	// Done is told, where it is not nil, that a database is not used any more before
+	// the end of the test.
+	Done func()
 }
 
 // Run runs the suite; create makes a new database for each test.
@@ -130,6 +133,17 @@ func join(t *testing.T, db Database, clock *Clock, instance string) *bridge {
 		}
 	})
 	return b
+}
+
+// done stops a bridge before the end of its test: nobody uses its database again.
+func (b *bridge) done() {
+	b.t.Helper()
+	if err := b.stop(); err != nil {
+		b.t.Errorf("stopping: %v", err)
+	}
+	if b.database.Done != nil {
+		b.database.Done()
+	}
 }
 
 // restart ends a bridge and starts another in its place, after a kill or in

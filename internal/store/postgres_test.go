@@ -1,0 +1,130 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"testing"
+	"time"
+
+	"smtpbridge/events"
+	"smtpbridge/internal/store"
+	"smtpbridge/internal/store/postgrestest"
+	"smtpbridge/internal/store/storetest"
+	"smtpbridge/providers"
+)
+
+func TestPostgres(t *testing.T) {
+	all := &databases{server: postgrestest.Start(t)}
+	storetest.Run(t, all.create)
+}
+
+// databases are those of a server. One that is not used any more is emptied for
+// the next test: to make one, with its tables, takes most of the time of a test.
+type databases struct {
+	server *postgrestest.Server
+
+	mu   sync.Mutex // guards what follows
+	free []string
+}
+
+// create gives an empty database. A kill leaves there what it had.
+func (d *databases) create(t *testing.T) storetest.Database {
+	t.Helper()
+	url := d.take(t)
+	done := sync.OnceFunc(func() { d.giveBack(t, url) })
+	t.Cleanup(done)
+	return storetest.Database{
+		Shared: true,
+		Open: func(ctx context.Context, o storetest.Options) (storetest.Store, error) {
+			return store.Open(ctx, store.Config{URL: url}, store.Options{Instance: o.Instance, Now: o.Now, After: o.After})
+		},
+		Crash: func() error { return nil },
+		Done:  done,
+	}
+}
+
+func (d *databases) take(t *testing.T) string {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := len(d.free); n > 0 {
+		url := d.free[n-1]
+		d.free = d.free[:n-1]
+		return url
+	}
+	return d.server.Database(t)
+}
+
+// clean deletes all rows but those that say which migrations there were.
+const clean = `DO $$ DECLARE t record; BEGIN
+	FOR t IN SELECT schemaname, tablename FROM pg_tables
+		WHERE schemaname IN ('bridge_delivery', 'bridge_history') AND tablename NOT IN ('migrations', 'river_migration')
+	LOOP EXECUTE format('DELETE FROM %I.%I', t.schemaname, t.tablename); END LOOP; END $$`
+
+func (d *databases) giveBack(t *testing.T, url string) {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(context.WithoutCancel(t.Context()), clean); err != nil {
+		t.Error(err)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free = append(d.free, url)
+}
+
+func TestHistoryOnPostgres(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	testHistory(t, all.create)
+}
+
+// What became of the mail of a bridge that was killed, and never comes back,
+// another one takes over once its time is up: it is in the log, and its event is
+// told. What was in flight there is ambiguous.
+func TestPostgresAdopts(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	db, clock := all.create(t), storetest.NewClock()
+	killed, other := join(t, db, clock, "killed"), join(t, db, clock, "other")
+	const landed, inFlight = "01J8Z3K4M5N6P0000000000001", "01J8Z3K4M5N6P0000000000002"
+	for _, id := range []string{landed, inFlight} {
+		f := flight(id)
+		f.Time, f.Deadline = clock.Now(), clock.Now().Add(time.Minute)
+		if _, err := killed.Begin(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := killed.Land(t.Context(), landed, accepted()); err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range []bool{false, true} { // not before its deadline, and a minute
+		if err := other.Adopt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{landed, inFlight} {
+			if _, err := other.History().Message(t.Context(), id); (err == nil) != found {
+				t.Errorf("%s: %v, want it in the log: %v", id, err, found)
+			}
+		}
+		clock.Advance(3 * time.Minute)
+	}
+	page, err := other.History().Events(t.Context(), store.EventQuery{After: 0, Limit: 10})
+	if err != nil || len(page.Events) != 1 || page.Events[0].MessageID != landed || page.Events[0].Type != events.Accepted {
+		t.Errorf("events: %+v, %v, want that one was accepted", page.Events, err)
+	}
+	f := flight("again")
+	f.Time, f.Deadline, f.Keys.Idempotency = clock.Now(), clock.Now().Add(time.Minute), inFlight
+	if past, err := other.Begin(t.Context(), f); err != nil || past == nil || past.InFlight || past.Outcome[0].State != providers.Ambiguous {
+		t.Errorf("a repeat of what was in flight: %+v, %v, want it ambiguous", past, err)
+	}
+}
