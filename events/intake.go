@@ -111,7 +111,7 @@ func NewIntake(c Config, o IntakeOptions) *Intake {
 	i := &Intake{
 		options: o,
 		total: metrics.NewCounterVec(prometheus.CounterOpts{
-			Name: "bridge_events_total", Help: "Events that providers told, each once.",
+			Name: "bridge_events_total", Help: "Events, each once: the bridge's own and those that providers told.",
 		}, []string{"provider", "type"}),
 		latency: metrics.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "bridge_delivered_latency_seconds", Help: "From the mail to its delivered event.",
@@ -215,13 +215,21 @@ func (i *Intake) complete(provider string, e *Event) {
 	e.Recipient = Address(e.Recipient)
 }
 
+// Count counts an event of the bridge itself: what became of a recipient at a
+// provider, by its configured name.
+func (i *Intake) Count(provider string, t Type) {
+	if total, known := i.setup.Load().meters[provider].total[t]; known {
+		total.Inc()
+	}
+}
+
 // count counts an event, and how long its mail was on its way.
 func (s *setup) count(e Added) {
 	m, known := s.meters[e.Provider]
 	if !known {
 		return
 	}
-	if total, told := m.total[e.Type]; told {
+	if total, told := m.total[e.Type]; told && e.Type != Accepted { // the bridge counts its 250
 		total.Inc()
 	}
 	if e.Type == Delivered && !e.Mailed.IsZero() {

@@ -53,6 +53,7 @@ func (a *App) newIntake(c Config) error {
 	a.intake = events.NewIntake(c.Events.Config, events.IntakeOptions{
 		Store: a.store.History(), Learner: learner{a}, Alarm: a.alerts, Logger: a.logger, Registerer: a.registry, Now: time.Now,
 	})
+	a.store.History().CountBy(a.intake.Count)
 	a.endpoint = events.NewEndpoint(a.intake, a.logger, a.registry)
 	a.rehearsal = newRehearsal(a.intake, a.logger)
 	return a.reloadEvents(c)

@@ -133,6 +133,9 @@ func TestRehearsal(t *testing.T) {
 		!strings.Contains(metrics, `bridge_suppressions{reason="hard_bounce"} 1`) {
 		t.Error("the metrics do not tell of it")
 	}
+	if _, metrics := get(t, b.Addrs().Admin, "/metrics"); strings.Contains(metrics, `bridge_events_total{provider="sandbox",type="accepted"} 0`) {
+		t.Error("the metrics do not count the 250")
+	}
 }
 
 // Five soft bounces in a row are one too many; what a reload says counts from then on.

@@ -97,7 +97,8 @@ func (w *work) settle(ctx context.Context, r *delivery.Record, e events.Event) e
 	changed := false
 	for i := range r.Recipients {
 		to := &r.Recipients[i]
-		if to.State == providers.Ambiguous && events.Address(to.Recipient) == e.Recipient {
+		asked := to.Provider == "" || to.Provider == e.Provider
+		if to.State == providers.Ambiguous && asked && events.Address(to.Recipient) == e.Recipient {
 			*to = delivery.Recipient{
 				Recipient: to.Recipient, State: providers.Accepted, Provider: e.Provider, ProviderID: e.ProviderMessageID,
 			}

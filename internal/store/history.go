@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"smtpbridge/events"
 	"smtpbridge/providers/delivery"
 )
 
@@ -59,6 +60,7 @@ type History struct {
 	// outbox is nil where nobody is told. While owing, somebody may be once the
 	// bridge runs.
 	outbox  Outbox
+	told    func(provider string, t events.Type) // nil: nobody counts
 	owing   bool
 	written int  // since room was looked for in memory
 	left    bool // out of the log: what there is of it is for the next start
@@ -129,6 +131,14 @@ func (h *History) ready() {
 	h.turn <- struct{}{}
 	defer h.next()
 	h.owing = false
+}
+
+// CountBy has the bridge's own events counted as they are stored, those of a
+// provider, from now on. It must not block.
+func (h *History) CountBy(told func(provider string, t events.Type)) {
+	h.turn <- struct{}{}
+	defer h.next()
+	h.told = told
 }
 
 // ForwardBy has events passed on from now on.
@@ -301,6 +311,11 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	if len(w.sequences) > 0 && h.outbox != nil {
 		h.outbox.Wake()
 	}
+	if h.told != nil {
+		for _, e := range w.told {
+			h.told(e.Provider, e.Type)
+		}
+	}
 	return nil
 }
 
@@ -313,8 +328,9 @@ type work struct {
 	outbox     Outbox
 	owing      bool
 	tallies    map[counted]tally
-	sequences  []int64  // of the events that were stored
-	suppressed []string // addresses
+	sequences  []int64        // of the events that were stored
+	suppressed []string       // addresses
+	told       []events.Event // the bridge's own
 }
 
 func (w *work) end() { _ = w.tx.Rollback() } // nothing after Commit

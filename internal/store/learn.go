@@ -28,7 +28,10 @@ func (l *learning) do(ctx context.Context, t *turn) error {
 	}
 	changed, address := false, events.Address(l.result.Recipient)
 	for i := range m.results {
-		if r := &m.results[i]; r.State == providers.Ambiguous && events.Address(r.Recipient) == address {
+		r := &m.results[i]
+		// Another provider than the one that was asked cannot have the message.
+		asked := r.Provider == "" || r.Provider == l.result.Provider
+		if r.State == providers.Ambiguous && asked && events.Address(r.Recipient) == address {
 			l.result.Recipient = r.Recipient
 			r.Result, changed = l.result, true
 		}

@@ -197,6 +197,7 @@ func (h *History) tell(ctx context.Context, w *work, r *delivery.Record, now tim
 		if err := w.count(ctx, &e); err != nil {
 			return err
 		}
+		w.told = append(w.told, e)
 	}
 	return nil
 }

@@ -85,7 +85,15 @@ func testLearn(t *testing.T, create func(t *testing.T) Database) {
 	if err != nil || past == nil || !past.InFlight {
 		t.Fatalf("after an event in flight: %+v, %v, want it still in flight", past, err)
 	}
-	if err := b.Land(t.Context(), "1", providers.Fail(f.Recipients, providers.Ambiguous, &providers.Error{Category: providers.NetworkError})); err != nil {
+	silent := providers.Fail(f.Recipients, providers.Ambiguous, &providers.Error{Category: providers.NetworkError})
+	for i := range silent {
+		silent[i].Provider = "p"
+	}
+	if err := b.Land(t.Context(), "1", silent); err != nil {
+		t.Fatal(err)
+	}
+	other := providers.Result{Recipient: "b@example.com", State: providers.Accepted, Provider: "another"}
+	if err := b.Learn(t.Context(), "1", other); err != nil { // it was never asked
 		t.Fatal(err)
 	}
 	learn("a@xn--bcher-kva.example", "<2@p>")
