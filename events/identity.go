@@ -32,6 +32,18 @@ func ID(provider, key string) string {
 // punycode has fewer in UTF-8.
 const maxDomainLen = 1 << 10
 
+// scopeOfTag begins the scope of a tag.
+const scopeOfTag = "tag:"
+
+// Scope is the form in which scopes compare: tags without case, as Mailgun's do
+// (manual, "Tagging"), all others as they are.
+func Scope(text string) string {
+	if strings.HasPrefix(text, scopeOfTag) {
+		return strings.ToLower(text)
+	}
+	return text
+}
+
 // Address is the form in which addresses compare: lower-cased, without a name,
 // angle brackets or space around it, the domain in punycode (RFC 5891) without a
 // final dot. What is no address is only lower-cased.

@@ -153,3 +153,14 @@ func TestID(t *testing.T) {
 		}
 	}
 }
+
+// Tags compare without case, all other scopes as they are.
+func TestScope(t *testing.T) {
+	for scope, want := range map[string]string{
+		"tag:News": "tag:news", "": "", "group:10": "group:10", "stream:Broadcast": "stream:Broadcast", "list:News": "list:News",
+	} {
+		if got := events.Scope(scope); got != want {
+			t.Errorf("Scope(%q) = %q, want %q", scope, got, want)
+		}
+	}
+}

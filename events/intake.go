@@ -212,7 +212,7 @@ func (i *Intake) complete(provider string, e *Event) {
 	if e.Timestamp = e.Timestamp.UTC(); !isMoment(e.Timestamp) {
 		e.Timestamp = i.options.Now().UTC()
 	}
-	e.Recipient = Address(e.Recipient)
+	e.Recipient, e.Scope = Address(e.Recipient), Scope(e.Scope)
 }
 
 // Count counts an event of the bridge itself: what became of a recipient at a

@@ -304,7 +304,7 @@ func (h *History) insert(ctx context.Context, all []events.Suppression, may mayA
 
 func (h *History) insertSome(ctx context.Context, w *work, some []events.Suppression, may mayAdd) (added int, err error) {
 	for _, s := range some {
-		s.Address = events.Address(s.Address)
+		s.Address, s.Scope = events.Address(s.Address), events.Scope(s.Scope)
 		ok, err := may(ctx, w, s)
 		if err != nil {
 			return 0, err
@@ -333,7 +333,7 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 	address = events.Address(address)
 	all, scope := of == nil, ""
 	if !all {
-		scope = *of
+		scope = events.Scope(*of)
 	}
 	err := h.do(ctx, func(ctx context.Context, w *work) error {
 		gone, err := w.suppressedFor(ctx, address, all, scope)
