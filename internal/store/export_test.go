@@ -109,3 +109,7 @@ func (h Held) May(address string) bool { return h.may(address) }
 func (s *Store) Adopt(ctx context.Context) error {
 	return s.history.adoptOnce(ctx, s.deliveries.db)
 }
+
+// Ready is what Run does first: from then on events without anybody to tell are
+// for nobody.
+func (h *History) Ready() { h.ready() }

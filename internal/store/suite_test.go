@@ -102,6 +102,7 @@ func join(t *testing.T, db storetest.Database, clock *storetest.Clock, instance 
 	detached := context.WithoutCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(detached) }()
+	s.History().Ready() // whether Run has come to it yet or not
 	b := &bridge{Store: s, t: t, database: db, clock: clock}
 	b.stop = sync.OnceValue(func() error { return errors.Join(s.Close(detached), <-ran) })
 	t.Cleanup(func() {
