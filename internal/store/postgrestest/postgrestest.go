@@ -5,7 +5,8 @@
 // the one that the environment names.
 //
 // BRIDGE_TEST_POSTGRES is the URL of a server whose user may create databases, or
-// "required": then it is a failure, and not a skip, that none is installed.
+// "required": then it is a failure, and not a skip, that none is installed. With
+// "none" the tests skip.
 package postgrestest
 
 import (
@@ -53,6 +54,9 @@ type Server struct {
 func Start(tb testing.TB, settings ...string) *Server {
 	tb.Helper()
 	given := os.Getenv(variable) //nolint:forbidigo // so the tests are told
+	if given == "none" {
+		tb.Skip(variable + " is none")
+	}
 	if given != "" && given != "required" {
 		parsed, err := url.Parse(given)
 		if err != nil {
