@@ -67,7 +67,7 @@ func getMessage(messages Messages) handler {
 }
 
 func parseQuery(values url.Values) (store.Query, error) {
-	query := store.Query{Limit: defaultLimit}
+	var query store.Query
 	if err := onlyParameters(values, parameters...); err != nil {
 		return query, err
 	}
@@ -82,14 +82,9 @@ func parseQuery(values url.Values) (store.Query, error) {
 	if query.State != "" && !slices.Contains(states, query.State) {
 		return query, badParameter("state", query.State, "one of "+strings.Join(states, ", "))
 	}
-	if text, given := values["limit"]; given {
-		limit, err := strconv.Atoi(text[0])
-		if err != nil || limit < 1 || limit > maxLimit {
-			return query, badParameter("limit", text[0], fmt.Sprintf("a number from 1 to %d", maxLimit))
-		}
-		query.Limit = limit
-	}
-	return query, nil
+	var err error
+	query.Limit, err = limitOf(values)
+	return query, err
 }
 
 // parameterValues are none where the query cannot be read: net/http would leave

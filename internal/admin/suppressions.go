@@ -77,8 +77,6 @@ func exportSuppressions(w http.ResponseWriter, r *http.Request, history History,
 const (
 	// maxImport is the longest CSV, in octets.
 	maxImport = 64 << 20
-	// importBatch is how many suppressions are handed on at once.
-	importBatch = 1000
 	// partTime is what one part of a long list may take, as long as the server gives
 	// a whole request.
 	partTime = 30 * time.Second
@@ -136,25 +134,10 @@ func (u *upload) Read(p []byte) (int, error) {
 
 // importCSV adds what stands before an error, too. It calls gotOn for each part.
 func importCSV(ctx context.Context, history History, body io.Reader, gotOn func()) (added int, err error) {
-	batch := make([]events.Suppression, 0, importBatch)
-	hand := func() error {
-		n, err := history.Suppress(ctx, batch...)
-		gotOn()
-		added += n
-		batch = batch[:0]
-		return err //nolint:wrapcheck // the handler does
-	}
-	for s, err := range events.ReadCSV(body) {
-		if err != nil {
-			return added, errors.Join(err, hand())
-		}
-		if batch = append(batch, s); len(batch) == importBatch {
-			if err := hand(); err != nil {
-				return added, err
-			}
-		}
-	}
-	return added, hand()
+	return events.InBatches(events.ReadCSV(body), func(some []events.Suppression) (int, error) {
+		defer gotOn()
+		return history.Suppress(ctx, some...) //nolint:wrapcheck // the handler does
+	})
 }
 
 // held is one address on the list: why, for the gravest reason, and for which others.

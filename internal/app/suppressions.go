@@ -17,7 +17,7 @@ import (
 	"smtpbridge/providers/httpapi"
 )
 
-// batch is how many suppressions share a transaction.
+// batch is how many suppressions are read at once.
 const batch = 1000
 
 // Suppressions is the suppression list of a configuration, beside a bridge that
@@ -109,7 +109,7 @@ func (s *Suppressions) Remove(ctx context.Context, address string, scope *string
 // Import reads CSV, in the form of the export or addresses alone, and gives the
 // number of those that were not there. What stands before an error is added.
 func (s *Suppressions) Import(ctx context.Context, r io.Reader) (added int, err error) {
-	return inBatches(events.ReadCSV(r), func(some []events.Suppression) (int, error) {
+	return events.InBatches(events.ReadCSV(r), func(some []events.Suppression) (int, error) {
 		return s.history.Suppress(ctx, some...) //nolint:wrapcheck // it says what it did
 	})
 }
@@ -144,32 +144,10 @@ func quotedOrNone(name string) string {
 
 // pull takes over the list of one provider. What was read before an error stays.
 func pull(ctx context.Context, h *store.History, p Provider, transport http.RoundTripper) Synced {
-	added, err := inBatches(p.lister(transport).Suppressions(ctx), func(some []events.Suppression) (int, error) {
+	added, err := events.InBatches(p.lister(transport).Suppressions(ctx), func(some []events.Suppression) (int, error) {
 		return h.Pull(ctx, some...) //nolint:wrapcheck // it says what it did
 	})
 	return Synced{p.Name, added, err}
-}
-
-// inBatches hands on what comes, and gives the sum of what hand gave.
-func inBatches(all func(yield func(events.Suppression, error) bool), hand func([]events.Suppression) (int, error)) (sum int, err error) {
-	waiting := make([]events.Suppression, 0, batch)
-	flush := func() error {
-		n, err := hand(waiting)
-		sum += n
-		waiting = waiting[:0]
-		return err
-	}
-	for one, err := range all {
-		if err != nil {
-			return sum, errors.Join(err, flush())
-		}
-		if waiting = append(waiting, one); len(waiting) == batch {
-			if err := flush(); err != nil {
-				return sum, err
-			}
-		}
-	}
-	return sum, flush()
 }
 
 // syncSuppressions pulls the lists as often as the configuration says, until ctx
