@@ -224,8 +224,8 @@ type picky struct {
 
 func (p *picky) provider() fake {
 	p.sent = make(map[string]int)
-	return fake{"first", func(_ context.Context, m *translate.Message) providers.Outcome {
-		<-time.After(p.took)
+	return fake{"first", func(ctx context.Context, m *translate.Message) providers.Outcome {
+		elapse(context.WithoutCancel(ctx), p.took)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		recipients := m.Envelope.Recipients

@@ -72,7 +72,7 @@ func (s *script) requests() int {
 func (s *script) Name() string                         { return s.name }
 func (s *script) Capabilities() providers.Capabilities { return providers.Capabilities{} }
 
-func (s *script) Send(_ context.Context, m *translate.Message) providers.Outcome {
+func (s *script) Send(ctx context.Context, m *translate.Message) providers.Outcome {
 	s.mu.Lock()
 	a := s.answers[min(len(s.asked), len(s.answers)-1)]
 	s.asked = append(s.asked, time.Now())
@@ -82,7 +82,7 @@ func (s *script) Send(_ context.Context, m *translate.Message) providers.Outcome
 		}
 	}
 	s.mu.Unlock()
-	<-time.After(s.took)
+	elapse(context.WithoutCancel(ctx), s.took)
 	return providers.Fail(m.Envelope.Recipients, a.state, a.err)
 }
 
@@ -642,8 +642,11 @@ func TestGuard(t *testing.T) {
 	}
 	closePipeline(t, p)
 
+	var mu sync.Mutex // guards sent: who is redirected leaves beside who is not
 	var sent []string
 	p, _ = pipeline(t, guarded("qa@staff.example"), nil, fake{"first", func(_ context.Context, m *translate.Message) providers.Outcome {
+		mu.Lock()
+		defer mu.Unlock()
 		original := ""
 		for _, h := range m.Headers {
 			original += h.Name + "=" + h.Value

@@ -61,10 +61,7 @@ func (w *wild) Send(ctx context.Context, m *translate.Message) providers.Outcome
 		w.next++
 		w.mu.Unlock()
 		if i == 0 {
-			select {
-			case <-time.After(delay):
-			case <-ctx.Done():
-			}
+			elapse(ctx, delay)
 		}
 		outcome[i] = providers.Result{Recipient: recipient, State: a.state, Err: a.err}
 		w.note(m.Envelope.BridgeID+" "+recipient, a)
