@@ -167,24 +167,42 @@ func (h *History) loggedUpTo(ctx context.Context) (since int64, err error) {
 // recover writes what became of messages, unless it is known.
 func (h *History) recover(ctx context.Context, batch []landed) error {
 	return h.do(ctx, func(ctx context.Context, w *work) error {
-		for _, l := range batch {
-			r, found, err := w.record(ctx, l.id)
+		for some := range slices.Chunk(batch, manyRows) {
+			unknown, err := w.unknown(ctx, some)
 			if err != nil {
 				return err
 			}
-			if concluded(r.Recipients) {
-				continue
-			}
-			if !found {
-				r = delivery.Record{ID: l.id, Time: l.received, RepeatOf: l.earlier, Attempts: []delivery.Attempt{}}
-			}
-			r.Recipients = recipientsOf(l.results)
-			if err := h.logOne(ctx, w, &r, h.now()); err != nil {
+			if err := h.logSome(ctx, w, unknown, h.now()); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// unknown are the records of messages of which the log does not know what became
+// of them.
+func (w *work) unknown(ctx context.Context, some []landed) ([]*delivery.Record, error) {
+	ids := make([]string, len(some))
+	for i, l := range some {
+		ids[i] = l.id
+	}
+	known, err := w.records(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var unknown []*delivery.Record
+	for _, l := range some {
+		r, found := known[l.id]
+		if !found {
+			r = &delivery.Record{ID: l.id, Time: l.received, RepeatOf: l.earlier, Attempts: []delivery.Attempt{}}
+		}
+		if !concluded(r.Recipients) {
+			r.Recipients = recipientsOf(l.results)
+			unknown = append(unknown, r)
+		}
+	}
+	return unknown, nil
 }
 
 // concluded: something is known of each.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,10 +28,14 @@ func Dimensions() []Dimension { return []Dimension{ByProvider, ByTag, ByCampaign
 const campaignKey = "campaign"
 
 const (
-	addCount = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES (?, ?, ?, ?, ?, ?)
+	addCounts = `INSERT INTO counts (hour, dimension, name, type, total, uniques) VALUES {?, ?, ?, ?, ?, ?}
 		ON CONFLICT (hour, dimension, name, type) DO UPDATE SET total = counts.total + excluded.total, uniques = counts.uniques + excluded.uniques`
 	sumCounts = `SELECT name, type, CAST(SUM(total) AS BIGINT), CAST(SUM(uniques) AS BIGINT) FROM counts
 		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
+	// eventsBefore are those of events, by their sequence, that are not the first of
+	// their kind to a recipient of a message.
+	eventsBefore = `SELECT column4 FROM (VALUES {?, ?, ?, CAST(? AS BIGINT)}) AS asked WHERE EXISTS (SELECT 1 FROM events
+		WHERE message_id = column1 AND message_id <> '' AND recipient = column2 AND type = column3 AND sequence < column4)`
 )
 
 // counted is what a count is of.
@@ -44,34 +49,50 @@ type counted struct {
 // tally is what a transaction adds to a count.
 type tally struct{ total, unique int64 }
 
-// count adds an event to the counts. A provider's own "accepted" is none: the
+// count adds events to the counts. A provider's own "accepted" is none: the
 // bridge counts its 250.
-func (w *work) count(ctx context.Context, e *events.Event) error {
-	if e.Type == events.Accepted && len(e.Raw) > 0 {
-		return nil
+func (w *work) count(ctx context.Context, all []*events.Event) error {
+	repeated, err := w.repeated(ctx, all)
+	if err != nil {
+		return err
 	}
-	unique := int64(1)
-	if e.Type == events.Opened || e.Type == events.Clicked {
-		var n int
-		args := []any{e.MessageID, e.Recipient, string(e.Type), e.Sequence}
-		before, err := w.row(ctx, eventBefore, args, &n)
-		if err != nil {
-			return err
+	for _, e := range all {
+		if e.Type == events.Accepted && len(e.Raw) > 0 {
+			continue
 		}
-		if before {
+		unique := int64(1)
+		if repeated[e.Sequence] {
 			unique = 0
 		}
-	}
-	if e.Provider != "" {
-		w.tally(e, ByProvider, e.Provider, unique)
-	}
-	for _, tag := range e.Tags {
-		w.tally(e, ByTag, tag, unique)
-	}
-	if campaign := e.Metadata[campaignKey]; campaign != "" {
-		w.tally(e, ByCampaign, campaign, unique)
+		if e.Provider != "" {
+			w.tally(e, ByProvider, e.Provider, unique)
+		}
+		for _, tag := range e.Tags {
+			w.tally(e, ByTag, tag, unique)
+		}
+		if campaign := e.Metadata[campaignKey]; campaign != "" {
+			w.tally(e, ByCampaign, campaign, unique)
+		}
 	}
 	return nil
+}
+
+// repeated are those, by their sequence, that tell again what a recipient has done
+// with a message.
+func (w *work) repeated(ctx context.Context, all []*events.Event) (map[int64]bool, error) {
+	var rows [][]any
+	for _, e := range all {
+		if e.Type == events.Opened || e.Type == events.Clicked {
+			rows = append(rows, []any{e.MessageID, e.Recipient, string(e.Type), e.Sequence})
+		}
+	}
+	repeated := make(map[int64]bool)
+	return repeated, w.askRows(ctx, eventsBefore, rows, func(rows *sql.Rows) error {
+		var sequence int64
+		err := rows.Scan(&sequence)
+		repeated[sequence] = true
+		return err
+	})
 }
 
 func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
@@ -84,13 +105,11 @@ func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
 
 // addUp writes what was counted.
 func (w *work) addUp(ctx context.Context) error {
+	rows := make([][]any, 0, len(w.tallies))
 	for key, sum := range w.tallies {
-		_, err := w.exec(ctx, addCount, key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique)
-		if err != nil {
-			return err
-		}
+		rows = append(rows, []any{key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique})
 	}
-	return nil
+	return w.putRows(ctx, addCounts, rows)
 }
 
 func hour(t time.Time) int64 { return t.Unix() / int64(time.Hour/time.Second) }

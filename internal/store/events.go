@@ -2,144 +2,68 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"smtpbridge/events"
-	"smtpbridge/providers"
-	"smtpbridge/providers/delivery"
 )
 
-const (
-	addEvent = `INSERT INTO events (id, received, provider, type, message_id, recipient, event)
-		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
-	useNonce = `INSERT INTO nonces (provider, nonce, received) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
-	// The newest, should a provider have used an id again. That the id is not empty
-	// must be said for the index.
-	messageByProviderID = `SELECT message_id FROM message_recipients
-		WHERE provider_id = ? AND provider_id <> '' AND provider = ? ORDER BY message_id DESC LIMIT 1`
-	messageOfRecipient = `SELECT message_id FROM message_recipients
-		WHERE provider_id = ? AND provider_id <> '' AND provider = ? AND address = ? ORDER BY message_id DESC LIMIT 1`
-	eventBefore = `SELECT 1 FROM events
-		WHERE message_id = ? AND message_id <> '' AND recipient = ? AND type = ? AND sequence < ? LIMIT 1`
-)
+const addEvents = `INSERT INTO events (id, received, provider, type, message_id, recipient, event)
+	VALUES {?, ?, ?, ?, ?, ?, ?} ON CONFLICT (id) DO NOTHING RETURNING sequence, id`
 
-// Add stores the events of a call by a provider, with what they do by the rules,
-// all or nothing, and gives those that are new. A used nonce stores nothing.
-func (h *History) Add(ctx context.Context, provider string, b events.Batch, rules events.Rules) ([]events.Added, error) {
-	var added []events.Added
-	err := h.do(ctx, func(ctx context.Context, w *work) error {
-		added = nil
-		if b.Nonce != "" {
-			fresh, err := w.exec(ctx, useNonce, provider, b.Nonce, h.now().UnixNano())
-			if err != nil || fresh == 0 {
-				return err
-			}
+// putEvents writes events, gives each its place in the sequence, and returns those
+// that were not known.
+func (w *work) putEvents(ctx context.Context, all []*events.Event, now time.Time) (fresh []*events.Event, err error) {
+	for some := range slices.Chunk(all, manyRows) {
+		added, err := w.putSome(ctx, some, now)
+		if err != nil {
+			return nil, err
 		}
-		for _, e := range b.Events {
-			stored, err := h.correlate(ctx, w, e, rules)
-			if err != nil {
-				return err
+		for _, e := range some {
+			sequence, isFresh := added[e.ID]
+			if !isFresh {
+				continue
 			}
-			if stored != nil {
-				added = append(added, *stored)
-			}
+			delete(added, e.ID) // the same again is known
+			e.Sequence = sequence
+			w.sequences = append(w.sequences, sequence)
+			fresh = append(fresh, e)
 		}
+	}
+	return fresh, nil
+}
+
+// putSome gives the sequence of those that were not known.
+func (w *work) putSome(ctx context.Context, some []*events.Event, now time.Time) (added map[string]int64, err error) {
+	rows := make([][]any, len(some))
+	for i, e := range some {
+		text, err := encode(e, now)
+		if err != nil {
+			return nil, err
+		}
+		rows[i] = []any{e.ID, now.UnixNano(), e.Provider, string(e.Type), e.MessageID, e.Recipient, text}
+	}
+	added = make(map[string]int64, len(some))
+	return added, w.askRows(ctx, addEvents, rows, func(rows *sql.Rows) error {
+		var (
+			sequence int64
+			id       string
+		)
+		if err := rows.Scan(&sequence, &id); err != nil {
+			return err
+		}
+		added[id] = sequence
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("storing events: %w", err)
-	}
-	return added, nil
 }
 
-// correlate finds the message of a provider's event before it is stored.
-func (h *History) correlate(ctx context.Context, w *work, e events.Event, rules events.Rules) (*events.Added, error) {
-	if err := w.findMessage(ctx, &e); err != nil {
-		return nil, err
-	}
-	if e.MessageID == "" {
-		return h.add(ctx, w, e, rules, nil)
-	}
-	r, found, err := w.record(ctx, e.MessageID)
-	if err != nil {
-		return nil, err
-	}
-	if !found {
-		return h.add(ctx, w, e, rules, nil)
-	}
-	if err := w.settle(ctx, &r, e); err != nil {
-		return nil, err
-	}
-	return h.add(ctx, w, e, rules, &r)
-}
-
-// findMessage finds the message of an event that does not name it, by the id that
-// the provider gave it: that to the recipient, else any.
-func (w *work) findMessage(ctx context.Context, e *events.Event) error {
-	if e.MessageID != "" || e.ProviderMessageID == "" {
-		return nil
-	}
-	found, err := w.row(ctx, messageOfRecipient, []any{e.ProviderMessageID, e.Provider, e.Recipient}, &e.MessageID)
-	if err != nil || found {
-		return err
-	}
-	_, err = w.row(ctx, messageByProviderID, []any{e.ProviderMessageID, e.Provider}, &e.MessageID)
-	return err
-}
-
-// settle puts right what the log says of a recipient: the provider that tells of
-// a message has it.
-func (w *work) settle(ctx context.Context, r *delivery.Record, e events.Event) error {
-	changed := false
-	for i := range r.Recipients {
-		to := &r.Recipients[i]
-		asked := to.Provider == "" || to.Provider == e.Provider
-		if to.State == providers.Ambiguous && asked && events.Address(to.Recipient) == e.Recipient {
-			*to = delivery.Recipient{
-				Recipient: to.Recipient, State: providers.Accepted, Provider: e.Provider, ProviderID: e.ProviderMessageID,
-			}
-			changed = true
-		}
-	}
-	if !changed {
-		return nil
-	}
-	return w.putRecord(ctx, r)
-}
-
-// add stores one event and does what comes of it; nil where it is known. What
-// the message was given by the application (its record, nil where there is
-// none) comes back whole, whatever the provider could carry of it.
-func (h *History) add(ctx context.Context, w *work, e events.Event, rules events.Rules, r *delivery.Record) (*events.Added, error) {
-	stored := events.Added{Event: e}
-	if r != nil {
-		stored.Mailed = r.Time
-		if len(r.Tags) > 0 {
-			stored.Tags = r.Tags
-		}
-		if len(r.Metadata) > 0 {
-			stored.Metadata = r.Metadata
-		}
-	}
-	known, err := w.put(ctx, &stored.Event, h.now())
-	if err != nil || known {
-		return nil, err
-	}
-	if err := w.count(ctx, &stored.Event); err != nil {
-		return nil, err
-	}
-	if stored.Recipient == "" {
-		return &stored, nil
-	}
-	return &stored, h.act(ctx, w, stored.Event, rules)
-}
-
-// put writes an event and gives it its place in the sequence.
-func (w *work) put(ctx context.Context, e *events.Event, now time.Time) (known bool, err error) {
+// encode puts right what cannot be kept, and gives the event as it is kept.
+func encode(e *events.Event, now time.Time) (text string, err error) {
 	if e.Tags == nil {
 		e.Tags = []string{}
 	}
@@ -151,21 +75,14 @@ func (w *work) put(ctx context.Context, e *events.Event, now time.Time) (known b
 	}
 	if len(e.Raw) > 0 && !json.Valid(e.Raw) {
 		if e.Raw, err = json.Marshal(string(e.Raw)); err != nil {
-			return false, fmt.Errorf("encoding what was told: %w", err)
+			return "", fmt.Errorf("encoding what was told: %w", err)
 		}
 	}
-	text, err := json.Marshal(e)
+	kept, err := json.Marshal(e)
 	if err != nil {
-		return false, fmt.Errorf("encoding an event: %w", err)
+		return "", fmt.Errorf("encoding an event: %w", err)
 	}
-	sequence, added, err := w.insert(ctx, addEvent,
-		e.ID, now.UnixNano(), e.Provider, string(e.Type), e.MessageID, e.Recipient, string(text))
-	if err != nil || !added {
-		return true, err
-	}
-	e.Sequence = sequence
-	w.sequences = append(w.sequences, sequence)
-	return false, nil
+	return string(kept), nil
 }
 
 // What lies beyond these years is no time of an event; neither JSON nor a column

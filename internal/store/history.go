@@ -42,7 +42,7 @@ type Outbox interface {
 // transaction, and before anything is read.
 type History struct {
 	db       *database
-	prepared map[string]*sql.Stmt
+	prepared map[statementFor]*sql.Stmt
 	read     *sql.DB
 	// lookUp is for the SMTP path, which waits for no list that somebody reads.
 	lookUp *sql.DB
@@ -116,10 +116,12 @@ func (h *History) prepare(ctx context.Context) (err error) {
 	if h.scopes, err = h.lookUp.PrepareContext(ctx, scopesOf); err != nil {
 		return fmt.Errorf("preparing %s: %w", scopesOf, err)
 	}
-	h.prepared = make(map[string]*sql.Stmt)
+	h.prepared = make(map[statementFor]*sql.Stmt)
 	for _, text := range historyStatements() {
-		if h.prepared[text], err = h.db.PrepareContext(ctx, h.db.returning(text)); err != nil { //nolint:sqlclosecheck // close does
-			return fmt.Errorf("preparing %s: %w", text, err)
+		for _, of := range shapes(text) {
+			if h.prepared[of], err = h.db.PrepareContext(ctx, h.db.returning(of.String())); err != nil { //nolint:sqlclosecheck // close does
+				return fmt.Errorf("preparing %s: %w", text, err)
+			}
 		}
 	}
 	return nil
@@ -183,19 +185,24 @@ func (h *History) Close(ctx context.Context) error {
 
 // change is what one caller wants done.
 type change struct {
-	do   func(ctx context.Context, w *work) error
-	err  error
-	done bool
+	do func(ctx context.Context, w *work) error
+	// report of a provider, instead: those that come at once are taken together.
+	report *report
+	err    error
+	done   bool
 }
 
 // do runs f in a transaction that callers share, once more by itself where that
 // fails: f must begin anew then. A caller whose context ends before it is begun
 // has changed nothing; later it waits: what was begun is not left half known.
 func (h *History) do(ctx context.Context, f func(ctx context.Context, w *work) error) error {
+	return h.change(ctx, &change{do: f})
+}
+
+func (h *History) change(ctx context.Context, c *change) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c := &change{do: f}
 	h.mu.Lock()
 	h.queue = append(h.queue, c)
 	h.mu.Unlock()
@@ -251,12 +258,7 @@ func (h *History) commit(ctx context.Context) {
 		if err := h.log(ctx, w, logged); err != nil {
 			return err
 		}
-		for _, c := range changes {
-			if err := c.do(ctx, w); err != nil {
-				return err
-			}
-		}
-		return nil
+		return h.make(ctx, w, changes)
 	})
 	if err != nil {
 		h.separately(ctx, changes, logged)
@@ -280,8 +282,22 @@ func (h *History) separately(ctx context.Context, changes []*change, logged []de
 		h.mu.Unlock()
 	}
 	for _, c := range changes {
-		c.err = h.transact(ctx, c.do)
+		c.err = h.transact(ctx, func(ctx context.Context, w *work) error { return h.make(ctx, w, []*change{c}) })
 	}
+}
+
+func (h *History) make(ctx context.Context, w *work, changes []*change) error {
+	var reports []*report
+	for _, c := range changes {
+		if c.report != nil {
+			reports = append(reports, c.report)
+			continue
+		}
+		if err := c.do(ctx, w); err != nil {
+			return err
+		}
+	}
+	return h.take(ctx, w, reports)
 }
 
 func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *work) error) error {
@@ -294,13 +310,13 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	}
 	w := &work{
 		tx: tx, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
-		statements: make(map[string]*sql.Stmt), tallies: make(map[counted]tally),
+		statements: make(map[statementFor]*sql.Stmt), tallies: make(map[counted]tally), standings: make(map[string]*standing),
 	}
 	defer w.end()
 	if err := f(ctx, w); err != nil {
 		return h.db.explain(err)
 	}
-	if err := errors.Join(w.addUp(ctx), w.enqueue(ctx)); err != nil {
+	if err := w.conclude(ctx, h.now()); err != nil {
 		return h.db.explain(err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -319,110 +335,8 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	return nil
 }
 
-// work is one transaction, with its statements.
-type work struct {
-	tx         *sql.Tx
-	server     bool
-	prepared   map[string]*sql.Stmt // those of the connection
-	statements map[string]*sql.Stmt // those of tx, which closes them
-	outbox     Outbox
-	owing      bool
-	tallies    map[counted]tally
-	sequences  []int64        // of the events that were stored
-	suppressed []string       // addresses
-	told       []events.Event // the bridge's own
-}
-
-func (w *work) end() { _ = w.tx.Rollback() } // nothing after Commit
-
-func (w *work) enqueue(ctx context.Context) error {
-	switch {
-	case len(w.sequences) == 0:
-	case w.outbox != nil:
-		if err := w.outbox.Enqueue(ctx, w.tx, w.sequences); err != nil {
-			return fmt.Errorf("queueing what the application is told: %w", err)
-		}
-	case w.owing:
-		for _, sequence := range w.sequences {
-			if _, err := w.exec(ctx, owe, sequence); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// statement is one of historyStatements, in the transaction.
-func (w *work) statement(ctx context.Context, text string) (*sql.Stmt, error) {
-	if s, found := w.statements[text]; found {
-		return s, nil
-	}
-	s, found := w.prepared[text]
-	if !found {
-		return nil, fmt.Errorf("not among the statements: %s", text)
-	}
-	s = w.tx.StmtContext(ctx, s)
-	w.statements[text] = s
-	return s, nil
-}
-
-// run runs a statement; what went wrong says which.
-func (w *work) run(ctx context.Context, text string, args ...any) (sql.Result, error) {
-	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
-	if err != nil {
-		return nil, err
-	}
-	result, err := s.ExecContext(ctx, args...)
-	if err != nil {
-		return nil, fmt.Errorf("running %s: %w", text, err)
-	}
-	return result, nil
-}
-
-// exec gives the number of rows that were changed.
-func (w *work) exec(ctx context.Context, text string, args ...any) (int64, error) {
-	result, err := w.run(ctx, text, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// insert gives the key of the row; false where there was one.
-func (w *work) insert(ctx context.Context, text string, args ...any) (key int64, added bool, err error) {
-	if w.server {
-		added, err = w.row(ctx, text, args, &key)
-		return key, added, err
-	}
-	result, err := w.run(ctx, text, args...)
-	if err != nil {
-		return 0, false, err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return 0, false, err
-	}
-	key, err = result.LastInsertId()
-	return key, true, err
-}
-
-// row reads one row into dest; false where there is none.
-func (w *work) row(ctx context.Context, text string, args []any, dest ...any) (bool, error) {
-	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
-	if err != nil {
-		return false, err
-	}
-	err = s.QueryRowContext(ctx, args...).Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("running %s: %w", text, err)
-	}
-	return true, nil
-}
-
 const (
-	owe       = `INSERT INTO untold (sequence) VALUES (?) ON CONFLICT DO NOTHING`
+	owe       = `INSERT INTO untold (sequence) VALUES {?} ON CONFLICT DO NOTHING`
 	anyUntold = `SELECT EXISTS (SELECT 1 FROM untold)`
 	// takeUntold: those that are too old are not there any more.
 	takeUntold = `DELETE FROM untold WHERE sequence IN (SELECT sequence FROM untold ORDER BY sequence LIMIT 1000) RETURNING sequence`
@@ -472,6 +386,7 @@ func (h *History) settleUntold(ctx context.Context) error {
 				return nil
 			}
 			untold, err := w.numbers(ctx, takeUntold)
+			slices.Sort(untold)                          // they are given in any order
 			w.sequences = append(w.sequences, untold...) // others share the transaction
 			return err
 		})
@@ -508,34 +423,13 @@ func (h *History) flush(ctx context.Context) {
 	}
 }
 
-// numbers reads rows of one number.
-func (w *work) numbers(ctx context.Context, text string, args ...any) (all []int64, err error) {
-	s, err := w.statement(ctx, text) //nolint:sqlclosecheck // the transaction does
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.QueryContext(ctx, args...)
-	if err != nil {
-		return nil, fmt.Errorf("running %s: %w", text, err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var number int64
-		if err := rows.Scan(&number); err != nil {
-			return nil, fmt.Errorf("running %s: %w", text, err)
-		}
-		all = append(all, number)
-	}
-	return all, rows.Err()
-}
-
 // historyStatements are those of the one connection that writes.
 func historyStatements() []string {
 	return append(tooOld(), []string{
 		owe, takeUntold,
-		putMessage, putRecipient, putProgress, getProgress, getRecord,
-		addEvent, useNonce, messageByProviderID, messageOfRecipient, eventBefore, eventsBetween,
+		putMessages, putRecipients, putProgress, getProgress, getRecord,
+		addEvents, useNonces, messagesOf, recordsOf, eventsBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
-		getStanding, putStanding, forgetBounces, addCount, oldCounts, oldUntold,
+		standingsOf, putStandings, addCounts, oldCounts, oldUntold,
 	}...)
 }

@@ -83,10 +83,10 @@ const maxIDBytes = 64
 var ErrCursor = errors.New("not a cursor")
 
 const (
-	putMessage = `INSERT INTO messages (id, received, mail_from, sender, record) VALUES (?, ?, ?, ?, ?)
+	putMessages = `INSERT INTO messages (id, received, mail_from, sender, record) VALUES {?, ?, ?, ?, ?}
 		ON CONFLICT (id) DO UPDATE SET record = excluded.record`
-	putRecipient = `INSERT INTO message_recipients (message_id, place, address, state, provider, provider_id, category)
-		VALUES (?, ?, ?, ?, ?, ?, ?)
+	putRecipients = `INSERT INTO message_recipients (message_id, place, address, state, provider, provider_id, category)
+		VALUES {?, ?, ?, ?, ?, ?, ?}
 		ON CONFLICT (message_id, place) DO UPDATE SET state = excluded.state, provider = excluded.provider,
 			provider_id = excluded.provider_id, category = excluded.category`
 	putProgress = `INSERT INTO progress (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
@@ -104,8 +104,8 @@ func (h *History) log(ctx context.Context, w *work, records []delivery.Record) e
 		return nil
 	}
 	now := h.now()
-	for i := range records {
-		if err := h.logOne(ctx, w, &records[i], now); err != nil {
+	for some := range slices.Chunk(pointers(records), manyRows) {
+		if err := h.logSome(ctx, w, some, now); err != nil {
 			return err
 		}
 	}
@@ -116,15 +116,25 @@ func (h *History) log(ctx context.Context, w *work, records []delivery.Record) e
 	return err
 }
 
-func (h *History) logOne(ctx context.Context, w *work, r *delivery.Record, now time.Time) error {
-	r, err := w.withSettled(ctx, r)
-	if err != nil {
+func pointers[T any](values []T) []*T {
+	all := make([]*T, len(values))
+	for i := range values {
+		all[i] = &values[i]
+	}
+	return all
+}
+
+// logSome replaces some of the records that it is given by what it has written.
+func (h *History) logSome(ctx context.Context, w *work, some []*delivery.Record, now time.Time) (err error) {
+	for i, r := range some {
+		if some[i], err = w.withSettled(ctx, r); err != nil {
+			return err
+		}
+	}
+	if err := w.putRecords(ctx, some); err != nil {
 		return err
 	}
-	if err := w.putRecord(ctx, r); err != nil {
-		return err
-	}
-	return h.tell(ctx, w, r, now)
+	return h.tell(ctx, w, some, now)
 }
 
 // withSettled keeps what is known by an event of recipients of whom the SMTP path
@@ -149,57 +159,58 @@ func (w *work) withSettled(ctx context.Context, r *delivery.Record) (*delivery.R
 
 func unsettled(to delivery.Recipient) bool { return to.State == providers.Ambiguous }
 
-func (w *work) putRecord(ctx context.Context, r *delivery.Record) error {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encoding the record of message %s: %w", r.ID, err)
+func (w *work) putRecords(ctx context.Context, records []*delivery.Record) error {
+	messages := make([][]any, 0, len(records))
+	recipients := make([][]any, 0, len(records))
+	for _, r := range records {
+		text, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encoding the record of message %s: %w", r.ID, err)
+		}
+		messages = append(messages,
+			[]any{r.ID, r.Time.UnixNano(), events.Address(r.MailFrom), events.Address(r.From), string(text)})
+		for i, to := range r.Recipients {
+			recipients = append(recipients,
+				[]any{r.ID, i, events.Address(to.Recipient), to.State.String(), to.Provider, to.ProviderID, string(to.Category)})
+		}
 	}
-	_, err = w.run(ctx, putMessage, r.ID, r.Time.UnixNano(), events.Address(r.MailFrom), events.Address(r.From), string(text))
+	if err := w.putRows(ctx, putMessages, messages); err != nil {
+		return err
+	}
+	return w.putRows(ctx, putRecipients, recipients)
+}
+
+// tell stores the bridge's own events of messages that were answered 250: what
+// became of each of their recipients, once.
+func (h *History) tell(ctx context.Context, w *work, records []*delivery.Record, now time.Time) error {
+	var own []*events.Event
+	for _, r := range records {
+		took := func(to delivery.Recipient) bool { return to.State == providers.Accepted }
+		if !slices.ContainsFunc(r.Recipients, took) {
+			continue // the application was told
+		}
+		origin := r.ID
+		if r.RepeatOf != "" {
+			var err error
+			if origin, err = w.origin(ctx, r.RepeatOf); err != nil {
+				return err
+			}
+		}
+		for _, to := range r.Recipients {
+			if e, worth := ownEvent(r, to); worth {
+				e.ID = ownID(origin, e)
+				own = append(own, &e)
+			}
+		}
+	}
+	fresh, err := w.putEvents(ctx, own, now)
 	if err != nil {
 		return err
 	}
-	for i, to := range r.Recipients {
-		_, err := w.run(ctx, putRecipient, r.ID, i, events.Address(to.Recipient), to.State.String(),
-			to.Provider, to.ProviderID, string(to.Category))
-		if err != nil {
-			return err
-		}
+	for _, e := range fresh {
+		w.told = append(w.told, *e)
 	}
-	return nil
-}
-
-// tell stores the bridge's own events of a message that was answered 250: what
-// became of each of its recipients, once.
-func (h *History) tell(ctx context.Context, w *work, r *delivery.Record, now time.Time) error {
-	took := func(to delivery.Recipient) bool { return to.State == providers.Accepted }
-	if !slices.ContainsFunc(r.Recipients, took) {
-		return nil // the application was told
-	}
-	origin := r.ID
-	if r.RepeatOf != "" {
-		var err error
-		if origin, err = w.origin(ctx, r.RepeatOf); err != nil {
-			return err
-		}
-	}
-	for _, to := range r.Recipients {
-		e, worth := ownEvent(r, to)
-		if !worth {
-			continue
-		}
-		e.ID = ownID(origin, e)
-		if known, err := w.put(ctx, &e, now); err != nil || known {
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if err := w.count(ctx, &e); err != nil {
-			return err
-		}
-		w.told = append(w.told, e)
-	}
-	return nil
+	return w.count(ctx, fresh)
 }
 
 // ownID is that of an event of the bridge: it begins with the id of the message,
@@ -252,19 +263,36 @@ func (w *work) origin(ctx context.Context, id string) (string, error) {
 	return id, nil
 }
 
-const getRecord = `SELECT record FROM messages WHERE id = ?`
+const (
+	getRecord = `SELECT record FROM messages WHERE id = ?`
+	recordsOf = `SELECT record FROM messages WHERE id IN (VALUES {?})`
+)
 
 // record is what is in the log of a message.
 func (w *work) record(ctx context.Context, id string) (r delivery.Record, found bool, err error) {
-	var text string
-	found, err = w.row(ctx, getRecord, []any{id}, &text)
-	if err != nil || !found {
-		return r, false, err
+	all, err := w.records(ctx, []string{id})
+	if r, found := all[id]; found {
+		return *r, true, nil
 	}
-	if err := json.Unmarshal([]byte(text), &r); err != nil {
-		return r, false, fmt.Errorf("reading the record of message %s: %w", id, err)
-	}
-	return r, true, nil
+	return r, false, err
+}
+
+// records are what is in the log of messages, by id.
+func (w *work) records(ctx context.Context, ids []string) (map[string]*delivery.Record, error) {
+	all := make(map[string]*delivery.Record, len(ids))
+	err := w.askRows(ctx, recordsOf, column(ids), func(rows *sql.Rows) error {
+		var text []byte
+		r := new(delivery.Record)
+		if err := rows.Scan(&text); err != nil {
+			return err
+		}
+		if err := json.Unmarshal(text, r); err != nil {
+			return fmt.Errorf("the record of a message: %w", err)
+		}
+		all[r.ID] = r
+		return nil
+	})
+	return all, err
 }
 
 // Query asks for messages. Empty fields ask for nothing; all others must hold.

@@ -78,14 +78,10 @@ func (d *database) beginTurn(ctx context.Context) (*sql.Tx, error) {
 	return tx, nil
 }
 
-// returning has a statement that inserts give the key, which a server does not
-// tell else.
+// returning has the statement that inserts one row give its key, which a server
+// does not tell else.
 func (d *database) returning(text string) string {
-	switch {
-	case !d.isServer():
-	case text == addEvent:
-		return text + " RETURNING sequence"
-	case text == addSuppression:
+	if d.isServer() && text == addSuppression {
 		return text + " RETURNING change"
 	}
 	return text
@@ -128,11 +124,11 @@ func (p part) settings() map[string]string {
 		"tcp_keepalives_idle":                 "10",
 		"tcp_keepalives_interval":             "5",
 		"tcp_keepalives_count":                "3",
+		// A plan that was made while the tables were empty is kept.
+		"enable_seqscan": "off",
 	}
 	if p.commits() == kept {
 		s["synchronous_commit"] = "off"
-		// A plan that was made while the tables were empty is kept.
-		s["enable_seqscan"] = "off"
 	}
 	return s
 }

@@ -33,31 +33,20 @@ const (
 	// lastAccepted is found among the events: to write it down for each mail would cost
 	// the SMTP path a place of its own in the file.
 	lastAccepted = `SELECT event FROM events WHERE recipient = ? AND type = 'accepted' ORDER BY sequence DESC LIMIT 1`
-	getStanding  = `SELECT soft_bounces, delivered, bounced, opened, clicked FROM recipients WHERE address = ?`
-	putStanding  = `INSERT INTO recipients (address, soft_bounces, delivered, bounced, opened, clicked, touched)
-		VALUES (?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (address) DO UPDATE SET soft_bounces = excluded.soft_bounces, delivered = excluded.delivered, bounced = excluded.bounced, opened = excluded.opened,
-			clicked = excluded.clicked, touched = excluded.touched`
-	forgetBounces = `UPDATE recipients SET soft_bounces = 0 WHERE address = ?`
 )
 
-// act does to a recipient what the rules say of an event.
+// act does to a recipient, whose standing is loaded, what the rules say of an event.
 func (h *History) act(ctx context.Context, w *work, e events.Event, rules events.Rules) error {
-	s, err := w.standing(ctx, e.Recipient)
-	if err != nil {
-		return err
-	}
+	known := w.standings[e.Recipient]
+	s := known.Standing
 	if e.Suppresses() {
+		var err error
 		if s.Removed, err = w.removals(ctx, e.Recipient, undoneWith(e)); err != nil {
 			return err
 		}
 	}
 	effect := rules.Apply(s, e)
-	if stampsOf(effect.Standing) != stampsOf(s) {
-		if err := w.putStanding(ctx, e.Recipient, effect.Standing, h.now()); err != nil {
-			return err
-		}
-	}
+	known.Standing, known.Removed = effect.Standing, nil
 	if effect.Suppress != nil {
 		if _, err := h.suppress(ctx, w, *effect.Suppress, e.MessageID); err != nil {
 			return err
@@ -94,72 +83,20 @@ func (h *History) resubscribe(ctx context.Context, w *work, e events.Event) erro
 	return h.announce(ctx, w, events.SuppressionRemoved, suppression{s, change, e.MessageID})
 }
 
-func (w *work) standing(ctx context.Context, address string) (s events.Standing, err error) {
-	var at stamps
-	_, err = w.row(ctx, getStanding, []any{address}, &at.softBounces, &at.delivered, &at.bounced, &at.opened, &at.clicked)
-	if err != nil {
-		return s, err
-	}
-	return events.Standing{
-		SoftBounces: at.softBounces, LastDelivered: moment(at.delivered), LastBounced: moment(at.bounced),
-		LastOpened: moment(at.opened), LastClicked: moment(at.clicked),
-	}, nil
-}
-
-// stamps are what is kept of a standing.
-type stamps struct {
-	softBounces                         int
-	delivered, bounced, opened, clicked int64
-}
-
-func stampsOf(s events.Standing) stamps {
-	return stamps{s.SoftBounces, stamp(s.LastDelivered), stamp(s.LastBounced), stamp(s.LastOpened), stamp(s.LastClicked)}
-}
-
 // removals gives when suppressions for a reason were last taken away, by scope.
-func (w *work) removals(ctx context.Context, address string, of events.Reason) (removed map[string]time.Time, err error) {
-	statement, err := w.statement(ctx, removalsOf) //nolint:sqlclosecheck // the transaction does
-	if err != nil {
-		return nil, err
-	}
-	rows, err := statement.QueryContext(ctx, address, string(of))
-	if err != nil {
-		return nil, fmt.Errorf("reading what was removed: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	removed = make(map[string]time.Time)
-	for rows.Next() {
+func (w *work) removals(ctx context.Context, address string, of events.Reason) (map[string]time.Time, error) {
+	removed := make(map[string]time.Time)
+	return removed, w.ask(ctx, statementFor{removalsOf, 1}, []any{address, string(of)}, func(rows *sql.Rows) error {
 		var (
 			scope string
 			at    int64
 		)
 		if err := rows.Scan(&scope, &at); err != nil {
-			return nil, fmt.Errorf("reading what was removed: %w", err)
+			return err
 		}
 		removed[scope] = moment(at)
-	}
-	return removed, rows.Err()
-}
-
-func (w *work) putStanding(ctx context.Context, address string, s events.Standing, now time.Time) error {
-	at := stampsOf(s)
-	_, err := w.exec(ctx, putStanding, address, at.softBounces, at.delivered, at.bounced, at.opened, at.clicked, now.UnixNano())
-	return err
-}
-
-// stamp is a time in a column, 0 for the zero time.
-func stamp(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
-}
-
-func moment(stamp int64) time.Time {
-	if stamp == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, stamp).UTC()
+		return nil
+	})
 }
 
 // suppress adds a suppression and tells of it; one that is there has the latest
@@ -187,7 +124,7 @@ func (h *History) announce(ctx context.Context, w *work, t events.Type, s suppre
 		ID: events.ID("", key), Provider: s.Provider, Type: t, MessageID: s.messageID, Recipient: s.Address, Timestamp: now.UTC(),
 		Reason: string(s.Reason), Response: s.Detail, Scope: s.Scope,
 	}
-	_, err := w.put(ctx, &e, now)
+	_, err := w.putEvents(ctx, []*events.Event{&e}, now)
 	return err
 }
 
@@ -346,9 +283,10 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 		if _, err := w.exec(ctx, liftAll, address, all, scope); err != nil {
 			return err
 		}
-		if _, err := w.exec(ctx, forgetBounces, address); err != nil {
+		if err := w.loadStandings(ctx, []string{address}); err != nil {
 			return err
 		}
+		w.standings[address].SoftBounces = 0
 		return h.lifted(ctx, w, gone)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -382,27 +320,19 @@ type suppression struct {
 
 // suppressedFor gives what Lift removes.
 func (w *work) suppressedFor(ctx context.Context, address string, all bool, scope string) (gone []suppression, err error) {
-	statement, err := w.statement(ctx, suppressionsIn) //nolint:sqlclosecheck // the transaction does
-	if err != nil {
-		return nil, err
-	}
-	rows, err := statement.QueryContext(ctx, address, all, scope)
-	if err != nil {
-		return nil, fmt.Errorf("reading what is suppressed: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	err = w.ask(ctx, statementFor{suppressionsIn, 1}, []any{address, all, scope}, func(rows *sql.Rows) error {
 		var (
 			s     suppression
 			since int64
 		)
 		if err := rows.Scan(&s.change, &s.Address, &s.Scope, &s.Reason, &s.Provider, &s.Detail, &since); err != nil {
-			return nil, fmt.Errorf("reading what is suppressed: %w", err)
+			return err
 		}
 		s.Since = moment(since)
 		gone = append(gone, s)
-	}
-	return gone, rows.Err()
+		return nil
+	})
+	return gone, err
 }
 
 // SuppressionCounts are how many there are, by reason.

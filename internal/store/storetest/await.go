@@ -143,7 +143,7 @@ func sole(t *testing.T, b *bridge, flight func(id string) delivery.Flight) strin
 	repeats := make(chan string, many)
 	var all sync.WaitGroup
 	for i := range many {
-		f := flight(fmt.Sprint(i))
+		f := flight(fmt.Sprint("of many ", i))
 		all.Go(func() {
 			past, err := b.Begin(t.Context(), f)
 			switch {
