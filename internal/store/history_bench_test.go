@@ -90,9 +90,9 @@ func benchmarkAdd(b *testing.B, kind string) {
 	}
 }
 
-// fill makes a history with so many messages, each with its accepted event, at
-// once: the indexes are made at the end.
-func fill(b *testing.B, s *store.Store, rows int) {
+// fill makes a history with so many messages, each with its accepted event, that
+// came a nanosecond apart from a time on, at once: the indexes are made at the end.
+func fill(b *testing.B, s *store.Store, rows int, from time.Time) {
 	b.Helper()
 	db := s.History().DB()
 	exec := func(query string, args ...any) {
@@ -107,13 +107,13 @@ func fill(b *testing.B, s *store.Store, rows int) {
 	}
 	exec(`PRAGMA cache_size = -65536`)
 	const numbers = `WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1) `
-	exec(numbers+`INSERT INTO messages SELECT printf('01J%023d', n), n, 'a@app.example', 'a@app.example',
-		json_object('id', printf('01J%023d', n), 'recipients', json_array(), 'attempts', json_array()) FROM numbers`, rows)
+	exec(numbers+`INSERT INTO messages SELECT printf('01J%023d', n), ?2 + n, 'a@app.example', 'a@app.example',
+		json_object('id', printf('01J%023d', n), 'recipients', json_array(), 'attempts', json_array()) FROM numbers`, rows, from.UnixNano())
 	exec(numbers+`INSERT INTO message_recipients SELECT printf('01J%023d', n), 0, printf('%d@example.com', n * 7919 % 1000003), 'accepted',
 		'p', printf('id-%d', n * 104729 % 15485863), 'ok' FROM numbers`, rows)
 	exec(numbers+`INSERT INTO events (id, received, provider, type, message_id, recipient, event)
-		SELECT printf('evt_%032d', n), n, 'p', CASE n % 1000 WHEN 0 THEN 'bounced' ELSE 'accepted' END, printf('01J%023d', n),
-			printf('%d@example.com', n * 7919 % 1000003), json_object('id', printf('evt_%032d', n), 'provider', 'p') FROM numbers`, rows)
+		SELECT printf('evt_%032d', n), ?2 + n, 'p', CASE n % 1000 WHEN 0 THEN 'bounced' ELSE 'accepted' END, printf('01J%023d', n),
+			printf('%d@example.com', n * 7919 % 1000003), json_object('id', printf('evt_%032d', n), 'provider', 'p') FROM numbers`, rows, from.UnixNano())
 	for _, text := range indexes {
 		exec(text)
 	}
@@ -121,7 +121,7 @@ func fill(b *testing.B, s *store.Store, rows int) {
 }
 
 // fillServer is fill for PostgreSQL.
-func fillServer(b *testing.B, s *store.Store, rows int) {
+func fillServer(b *testing.B, s *store.Store, rows int, from time.Time) {
 	b.Helper()
 	conn, err := s.History().DB().Conn(b.Context())
 	if err != nil {
@@ -130,19 +130,19 @@ func fillServer(b *testing.B, s *store.Store, rows int) {
 	defer conn.Close()
 	for _, query := range []string{
 		`SET statement_timeout = 0`,
-		`INSERT INTO messages SELECT '01J' || lpad(n::text, 23, '0'), n, 'a@app.example', 'a@app.example',
-			json_build_object('id', '01J' || lpad(n::text, 23, '0'), 'recipients', '[]'::json, 'attempts', '[]'::json)::text FROM generate_series(1, %d) AS n`,
+		`INSERT INTO messages SELECT '01J' || lpad(n::text, 23, '0'), %[2]d + n, 'a@app.example', 'a@app.example',
+			json_build_object('id', '01J' || lpad(n::text, 23, '0'), 'recipients', '[]'::json, 'attempts', '[]'::json)::text FROM generate_series(1, %[1]d) AS n`,
 		`INSERT INTO message_recipients SELECT '01J' || lpad(n::text, 23, '0'), 0, n * 7919 %% 1000003 || '@example.com', 'accepted',
-			'p', 'id-' || n * 104729 %% 15485863, 'ok' FROM generate_series(1::bigint, %d) AS n`,
+			'p', 'id-' || n * 104729 %% 15485863, 'ok' FROM generate_series(1::bigint, %[1]d) AS n`,
 		`INSERT INTO events (id, received, provider, type, message_id, recipient, event)
-			SELECT 'evt_' || lpad(n::text, 32, '0'), n, 'p', CASE n %% 1000 WHEN 0 THEN 'bounced' ELSE 'accepted' END, '01J' || lpad(n::text, 23, '0'),
+			SELECT 'evt_' || lpad(n::text, 32, '0'), %[2]d + n, 'p', CASE n %% 1000 WHEN 0 THEN 'bounced' ELSE 'accepted' END, '01J' || lpad(n::text, 23, '0'),
 				n * 7919 %% 1000003 || '@example.com', json_build_object('id', 'evt_' || lpad(n::text, 32, '0'), 'provider', 'p')::text
-			FROM generate_series(1::bigint, %d) AS n`,
+			FROM generate_series(1::bigint, %[1]d) AS n`,
 		`ANALYZE`,
 		`RESET statement_timeout`,
 	} {
-		if strings.Contains(query, "%d") {
-			query = fmt.Sprintf(query, rows)
+		if strings.Contains(query, "%[1]d") {
+			query = fmt.Sprintf(query, rows, from.UnixNano())
 		}
 		if _, err := conn.ExecContext(b.Context(), query); err != nil {
 			b.Fatalf("%s: %v", query, err)
@@ -182,11 +182,11 @@ func benchmarkLookUp(b *testing.B, kind string) {
 	b.Helper()
 	for _, rows := range []int{10_000, 1_000_000} {
 		s := open(b, configOf(b, kind), store.Options{DataDir: b.TempDir()})
-		h := s.History()
+		h, from := s.History(), time.Now()
 		if kind == onServerKind {
-			fillServer(b, s, rows)
+			fillServer(b, s, rows, from)
 		} else {
-			fill(b, s, rows)
+			fill(b, s, rows, from)
 		}
 		random := func() int { return 1 + rand.IntN(rows) }
 		message := func() string { return fmt.Sprintf("01J%023d", random()) }
@@ -220,7 +220,7 @@ func benchmarkLookUp(b *testing.B, kind string) {
 				return err
 			}},
 			{"replay of nothing", func() error {
-				at := time.Unix(0, int64(random()))
+				at := from.Add(time.Duration(random()))
 				_, err := h.Replay(b.Context(), at, at)
 				return err
 			}},
