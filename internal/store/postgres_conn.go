@@ -159,9 +159,16 @@ func (c *pgConn) QueryContext(ctx context.Context, query string, args []driver.N
 
 func (c *pgConn) query(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
 	ctx, cancel := c.bound(ctx, c.of.limit)
+	outside := c.Conn.Conn().PgConn().TxStatus() == 'I'
 	rows, err := c.Conn.QueryContext(ctx, text, args)
 	if err != nil {
+		// What reads may be read again, on another connection: one that was lost while
+		// it was idle shows only now.
+		again := outside && strings.HasPrefix(text, "SELECT") && c.Conn.Conn().IsClosed() && ctx.Err() == nil
 		cancel()
+		if again {
+			return nil, driver.ErrBadConn
+		}
 		return nil, c.heed(err)
 	}
 	read, is := rows.(*stdlib.Rows)

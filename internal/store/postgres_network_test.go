@@ -61,7 +61,7 @@ func TestPostgresNetwork(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	for name, test := range map[string]func(t *testing.T, at string){
-		"slow": testSlow, "silent": testSilent, "a COMMIT of the history without an answer": testHistoryCommit,
+		"slow": testSlow, "silent": testSilent, "cut": testCut, "a COMMIT of the history without an answer": testHistoryCommit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -104,15 +104,11 @@ func testSlow(t *testing.T, at string) {
 	}
 }
 
-// A network that goes silent without a word holds nobody for longer than the
-// limit, whatever is asked, on connections that are idle and on new ones; once it
-// is open again all goes on, although the connections of before are lost for ever.
-func testSilent(t *testing.T, at string) {
+// callsOf are what is asked of a store, one of each kind.
+func callsOf(t *testing.T, s *store.Store) map[string]func(ctx context.Context) error {
 	t.Helper()
-	proxy := newProxy(t, at)
-	s := limited(t, proxy.url, "a", 250*time.Millisecond)
 	h := s.History()
-	calls := map[string]func(ctx context.Context) error{
+	return map[string]func(ctx context.Context) error{
 		"Begin":    func(context.Context) error { return begins(t, s, fmt.Sprint(time.Now().UnixNano())) },
 		"Suppress": func(context.Context) error { return suppress(t, h, fmt.Sprint(time.Now().UnixNano(), "@example.com")) },
 		"Check":    s.Check,
@@ -124,14 +120,45 @@ func testSilent(t *testing.T, at string) {
 		},
 		"Suppressed": func(ctx context.Context) error { _, err := h.Suppressed(ctx, address); return err },
 		"Refresh":    h.Refresh,
-		"a transaction of River's": func(ctx context.Context) error {
-			tx, err := h.DB().BeginTx(ctx, nil)
-			if err != nil {
-				return err
+	}
+}
+
+// Connections that were cut while they were idle nobody notices: what is asked is
+// asked again on new ones.
+func testCut(t *testing.T, at string) {
+	t.Helper()
+	proxy := newProxy(t, at)
+	s, _ := onPostgres(t, proxy.url, "a", nil)
+	if err := suppress(t, s.History(), address); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for name, call := range callsOf(t, s) {
+			proxy.become(away)
+			proxy.become(working)
+			if err := call(t.Context()); err != nil {
+				t.Errorf("%s after the connections were cut: %v", name, err)
 			}
-			_, err = tx.ExecContext(ctx, "SELECT 1")
-			return errors.Join(err, tx.Commit())
-		},
+		}
+	}
+}
+
+// A network that goes silent without a word holds nobody for longer than the
+// limit, whatever is asked, on connections that are idle and on new ones; once it
+// is open again all goes on, although the connections of before are lost for ever.
+func testSilent(t *testing.T, at string) {
+	t.Helper()
+	proxy := newProxy(t, at)
+	s := limited(t, proxy.url, "a", 250*time.Millisecond)
+	h := s.History()
+	calls := callsOf(t, s)
+	calls["a transaction of River's"] = func(ctx context.Context) error {
+		tx, err := h.DB().BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "SELECT 1")
+		return errors.Join(err, tx.Commit())
 	}
 	recovers(t, "Suppress", func() error { return suppress(t, h, address) })
 	ctx := context.WithoutCancel(t.Context()) // nobody else ends it
