@@ -84,12 +84,12 @@ func testSlow(t *testing.T, at string) {
 	if err := errors.Join(begins(t, patient, "patient"), suppress(t, patient.History(), address)); err != nil {
 		t.Errorf("where each answer takes its time: %v", err)
 	}
-	for i, delay := range []time.Duration{30, 45, 55, 70, 400} {
-		id := fmt.Sprint(i)
-		proxy.slow(delay * time.Millisecond)
+	for i, ms := range []int{30, 45, 55, 70, 400} {
+		id, delay := fmt.Sprint(i), time.Duration(ms)*time.Millisecond
+		proxy.slow(delay)
 		err := begins(t, s, id)
-		if delay*time.Millisecond > limit && (err == nil || !strings.Contains(err.Error(), "does not answer in time")) {
-			t.Errorf("Begin where each answer takes %dms: %v, want an error that says that it is too slow", delay, err)
+		if delay > limit && (err == nil || !strings.Contains(err.Error(), "does not answer in time")) {
+			t.Errorf("Begin where each answer takes %v: %v, want an error that says that it is too slow", delay, err)
 		}
 		proxy.slow(0)
 		recovers(t, "the store", func() error { return s.Check(t.Context()) })
@@ -99,7 +99,7 @@ func testSlow(t *testing.T, at string) {
 		mine := past != nil && past.InFlight
 		free := past == nil || !past.InFlight && past.Outcome[0].State == providers.Refused
 		if errAgain != nil || err == nil && !mine || err != nil && !free {
-			t.Errorf("a repeat at another bridge, after %v where each answer takes %dms: %+v, %v", err, delay, past, errAgain)
+			t.Errorf("a repeat at another bridge, after %v where each answer takes %v: %+v, %v", err, delay, past, errAgain)
 		}
 	}
 }
@@ -258,7 +258,7 @@ func occupy(t *testing.T, db *sql.DB) {
 
 // pair are two servers with a store of the same name, each behind a proxy, and a
 // URL that leads to the one that writes.
-func pair(t *testing.T) (at string, first, second string, proxies [2]*proxy) {
+func pair(t *testing.T) (at, first, second string, proxies [2]*proxy) {
 	t.Helper()
 	one, other := owned(t), owned(t)
 	first = one.Database(t)
@@ -397,17 +397,23 @@ func testHistoryCommit(t *testing.T, at string) {
 	if got := told.Load(); got != int64(len(rounds)) {
 		t.Errorf("%d of the bridge's own events are counted, want %d", got, len(rounds))
 	}
+	wantEach(t, h, now, len(rounds))
+}
+
+// wantEach: of what testHistoryCommit has done in each round all is there, once.
+func wantEach(t *testing.T, h *store.History, now time.Time, rounds int) {
+	t.Helper()
 	counts, err := h.Counts(t.Context(), store.CountQuery{By: store.ByProvider, From: now.Add(-time.Hour), To: now.Add(time.Hour)})
 	if err != nil || len(counts) != 1 {
 		t.Fatalf("Counts: %+v, %v", counts, err)
 	}
 	for _, of := range []events.Type{events.Delivered, events.Opened, events.Accepted} {
-		if got := counts[0].Total[of]; got != int64(len(rounds)) {
-			t.Errorf("%d %s are counted, want %d", got, of, len(rounds))
+		if got := counts[0].Total[of]; got != int64(rounds) {
+			t.Errorf("%d %s are counted, want %d", got, of, rounds)
 		}
 	}
 	page, err := h.Events(t.Context(), store.EventQuery{After: 0, Limit: 100})
-	if want := 5 * len(rounds); err != nil || len(page.Events) != want { // two told, two of the suppression, one of ours
+	if want := 5 * rounds; err != nil || len(page.Events) != want { // two told, two of the suppression, one of ours
 		t.Errorf("%d events, %v, want %d", len(page.Events), err, want)
 	}
 }
