@@ -109,6 +109,8 @@ func (h *History) adoptOnce(ctx context.Context, deliveries *database) error {
 
 // takeOver writes what a query gives.
 func (h *History) takeOver(ctx context.Context, deliveries *database, query string, args []any) (err error) {
+	ctx, cancel := h.db.bound(ctx) // it writes what it reads meanwhile
+	defer cancel()
 	rows, err := deliveries.QueryContext(ctx, query, args...)
 	if err != nil {
 		return fmt.Errorf("looking for outcomes: %w", err)

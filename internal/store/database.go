@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -76,7 +75,8 @@ type database struct {
 	path string // of the file, else empty
 	// server is what errors call it; empty for SQLite.
 	server string
-	again  driver.Connector // makes more connections to it
+	again  pgConnector   // makes more connections to it
+	limit  time.Duration // how long a transaction of it may take
 	// log copies the log into the file, else nil.
 	log  *sql.DB
 	soon chan struct{} // asks for it
@@ -87,11 +87,11 @@ func (d *database) isServer() bool { return d.server != "" }
 func (d *database) inMemory() bool { return d.path == "" && !d.isServer() }
 
 // openDatabase opens a part of the store of a configuration.
-func openDatabase(ctx context.Context, c Config, dataDir string, p part) (*database, error) {
+func openDatabase(ctx context.Context, c Config, o Options, p part) (*database, error) {
 	if c.isShared() {
-		return openPostgres(c, p)
+		return openPostgres(c, o, p)
 	}
-	path := c.file(dataDir)
+	path := c.file(o.DataDir)
 	if path != "" && p == deliveryPart {
 		path = filepath.Join(filepath.Dir(path), deliveryFile)
 	}
@@ -168,10 +168,13 @@ func (d *database) name() string {
 // maxReaders is how many may read a file at once, beside the one who writes.
 const maxReaders = 2
 
-// readers are connections of their own for those who only read.
-func (d *database) readers() (*sql.DB, error) {
+// readers are connections of their own for those who only read. The limit is how
+// long an answer of a server may take.
+func (d *database) readers(limit time.Duration) (*sql.DB, error) {
 	if d.isServer() {
-		db := sql.OpenDB(d.again)
+		again := d.again
+		again.limit = min(limit, d.limit)
+		db := sql.OpenDB(again)
 		db.SetMaxOpenConns(maxReaders)
 		db.SetMaxIdleConns(maxReaders)
 		db.SetConnMaxIdleTime(time.Minute)

@@ -4,11 +4,18 @@ import (
 	"context"
 	"database/sql"
 	"io/fs"
+	"time"
 )
 
 // Shared makes a database one that others write to, as PostgreSQL is.
 func Shared(o Options) Options {
 	o.shared = true
+	return o
+}
+
+// Limited bounds how long a transaction on a server may take.
+func Limited(o Options, limit time.Duration) Options {
+	o.limit = limit
 	return o
 }
 

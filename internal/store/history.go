@@ -65,6 +65,8 @@ type History struct {
 	written int  // since room was looked for in memory
 	left    bool // out of the log: what there is of it is for the next start
 	closed  bool
+	number  int64 // of the last transaction, among those of this bridge
+	unsure  *work // its COMMIT was sent and not answered; else nil
 
 	broken atomic.Bool // the last transaction has not committed
 
@@ -83,7 +85,7 @@ func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 		turn: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	var err error
-	if h.db, err = openDatabase(ctx, c, o.DataDir, historyPart); err != nil {
+	if h.db, err = openDatabase(ctx, c, o, historyPart); err != nil {
 		return nil, err
 	}
 	if err := h.begin(ctx); err != nil {
@@ -106,10 +108,10 @@ func (h *History) begin(ctx context.Context) error {
 func (h *History) prepare(ctx context.Context) (err error) {
 	h.read, h.lookUp = h.db.DB, h.db.DB
 	if !h.db.inMemory() {
-		if h.read, err = h.db.readers(); err != nil {
+		if h.read, err = h.db.readers(historyTime); err != nil {
 			return err
 		}
-		if h.lookUp, err = h.db.readers(); err != nil {
+		if h.lookUp, err = h.db.readers(turnTime); err != nil {
 			return err
 		}
 	}
@@ -260,7 +262,10 @@ func (h *History) commit(ctx context.Context) {
 		}
 		return h.make(ctx, w, changes)
 	})
-	if err != nil {
+	switch {
+	case isUnsure(err):
+		h.refuse(ctx, changes, logged, err)
+	case err != nil:
 		h.separately(ctx, changes, logged)
 	}
 	h.makeRoom(ctx, len(logged)+len(changes))
@@ -276,14 +281,25 @@ func (h *History) wrote() {
 func (h *History) separately(ctx context.Context, changes []*change, logged []delivery.Record) {
 	err := h.transact(ctx, func(ctx context.Context, w *work) error { return h.log(ctx, w, logged) })
 	if err != nil {
-		h.logger.LogAttrs(ctx, slog.LevelError, "the log of messages cannot be written; it is tried again", slog.Any("err", err))
-		h.mu.Lock()
-		h.pending.giveBack(logged)
-		h.mu.Unlock()
+		h.refuse(ctx, nil, logged, err)
 	}
 	for _, c := range changes {
 		c.err = h.transact(ctx, func(ctx context.Context, w *work) error { return h.make(ctx, w, []*change{c}) })
 	}
+}
+
+// refuse answers with an error, and keeps the log.
+func (h *History) refuse(ctx context.Context, changes []*change, logged []delivery.Record, err error) {
+	for _, c := range changes {
+		c.err = err
+	}
+	if len(logged) == 0 {
+		return
+	}
+	h.logger.LogAttrs(ctx, slog.LevelError, "the log of messages cannot be written; it is tried again", slog.Any("err", err))
+	h.mu.Lock()
+	h.pending.giveBack(logged)
+	h.mu.Unlock()
 }
 
 func (h *History) make(ctx context.Context, w *work, changes []*change) error {
@@ -304,12 +320,16 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	h.broken.Store(true) // until it has committed
 	ctx, cancel := h.db.bound(ctx)
 	defer cancel()
-	tx, err := h.db.beginTurn(ctx)
+	if err := h.settle(ctx); err != nil {
+		return h.db.explain(fmt.Errorf("finding out whether the last was committed: %w", err))
+	}
+	h.number = max(h.number+1, time.Now().UnixNano())
+	tx, err := h.db.beginTurn(ctx, ended{h.instance, h.number})
 	if err != nil {
 		return h.db.explain(fmt.Errorf("beginning: %w", err))
 	}
 	w := &work{
-		tx: tx, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
+		tx: tx, number: h.number, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
 		statements: make(map[statementFor]*sql.Stmt), tallies: make(map[counted]tally), standings: make(map[string]*standing),
 	}
 	defer w.end()
@@ -320,8 +340,49 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 		return h.db.explain(err)
 	}
 	if err := tx.Commit(); err != nil {
-		return h.db.explain(fmt.Errorf("committing: %w", err))
+		return h.db.explain(h.resolve(ctx, w, fmt.Errorf("committing: %w", err)))
 	}
+	h.committed(w)
+	return nil
+}
+
+// resolve finds out whether a COMMIT without an answer was one; cause is what it
+// has ended with. After an error nothing of it is on record, unless the error is
+// an unsureError.
+func (h *History) resolve(ctx context.Context, w *work, cause error) error {
+	if !h.db.isServer() {
+		return cause
+	}
+	h.unsure = w
+	if err := h.db.persist(ctx, h.settle); err != nil {
+		return &unsureError{cause}
+	}
+	if w.lost {
+		return cause
+	}
+	return nil
+}
+
+// settle finds that out of the last transaction, where it is not known, and does
+// what comes after one that was committed.
+func (h *History) settle(ctx context.Context) error {
+	w := h.unsure
+	if w == nil {
+		return nil
+	}
+	is, err := h.db.hasEnded(ctx, ended{h.instance, w.number})
+	if err != nil {
+		return err
+	}
+	h.unsure, w.lost = nil, !is
+	if is {
+		h.committed(w)
+	}
+	return nil
+}
+
+// committed does what comes after a transaction.
+func (h *History) committed(w *work) {
 	h.broken.Store(false)
 	h.held.add(w.suppressed, 0)
 	if len(w.sequences) > 0 && h.outbox != nil {
@@ -332,7 +393,6 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 			h.told(e.Provider, e.Type)
 		}
 	}
-	return nil
 }
 
 const (

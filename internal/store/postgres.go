@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,8 +34,13 @@ var postgresFiles embed.FS
 // slower transaction shows later. What comes at once at one bridge shares a
 // transaction, so the wait is short.
 const (
-	// connectTime bounds a new connection, where the URL does not.
+	// connectTime bounds a new connection, to all hosts of the URL together, where
+	// that does not say how long each may take.
 	connectTime = 5 * time.Second
+	// checkTime bounds the question whether a connection that was idle is still one.
+	checkTime = 2 * time.Second
+	// migrationTime is how long a bridge that starts waits for others that make tables.
+	migrationTime = 10 * time.Minute
 	// idleConnections are kept; more are made when many read at once.
 	idleConnections = 4
 	// migrationLock is taken while tables are made, whatever the part.
@@ -55,27 +63,82 @@ func (p part) connections() int {
 	return 6
 }
 
-// bound bounds what is asked of a server.
-func (d *database) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	switch {
-	case !d.isServer():
-		return ctx, func() {}
-	case d.part == deliveryPart:
-		return context.WithTimeout(ctx, turnTime)
+// limit is how long a transaction of a part may take.
+func (p part) limit() time.Duration {
+	if p == deliveryPart {
+		return turnTime
 	}
-	return context.WithTimeout(ctx, historyTime)
+	return historyTime
 }
 
-// beginTurn begins a transaction that writes; on a server, when it is its turn.
-func (d *database) beginTurn(ctx context.Context) (*sql.Tx, error) {
+// bound bounds what is asked of a server.
+func (d *database) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !d.isServer() {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d.limit)
+}
+
+// ended is what is on record of the last transaction of the history that a bridge
+// has committed: who got no answer to a COMMIT finds out by it whether it was one.
+type ended struct {
+	instance string
+	number   int64
+}
+
+func (e ended) name() string { return "turn " + e.instance }
+
+// takeTurn notes the transaction once it is its turn, in one step.
+const takeTurn = `INSERT INTO progress (name, value) SELECT $1::text, $2::bigint FROM pg_advisory_xact_lock(%d)
+	ON CONFLICT (name) DO UPDATE SET value = excluded.value`
+
+// beginTurn begins a transaction of the history that writes; on a server, when it
+// is its turn.
+func (d *database) beginTurn(ctx context.Context, e ended) (*sql.Tx, error) {
 	tx, err := d.BeginTx(ctx, nil)
 	if err != nil || !d.isServer() {
 		return tx, err
 	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", d.part.lock())); err != nil {
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(takeTurn, d.part.lock()), e.name(), e.number); err != nil {
 		return nil, errors.Join(fmt.Errorf("waiting for other bridges: %w", err), tx.Rollback())
 	}
 	return tx, nil
+}
+
+// hasEnded reports whether a transaction was committed. It waits for the end of
+// one that still is, which has the lock until then.
+func (d *database) hasEnded(ctx context.Context, e ended) (is bool, err error) {
+	tx, err := d.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback() }() // it has only read
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", d.part.lock())); err != nil {
+		return false, fmt.Errorf("waiting for other bridges: %w", err)
+	}
+	var last int64
+	err = tx.QueryRowContext(ctx, getProgress, e.name()).Scan(&last)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return last == e.number, err
+}
+
+// persist does f until it works, as long as a transaction may take.
+func (d *database) persist(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := d.bound(context.WithoutCancel(ctx))
+	defer cancel()
+	for {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(resolvePause):
+		}
+	}
 }
 
 // returning has the statement that inserts one row give its key, which a server
@@ -102,28 +165,47 @@ func parsePostgres(url string, password config.Secret) (*pgx.ConnConfig, error) 
 		c.Password = password.Reveal()
 	}
 	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = connectTime
+		c.ConnectTimeout = connectTime / time.Duration(len(addressesOf(c)))
 	}
+	// A server that is gone without a word must not be waited for as long as the
+	// kernel would.
+	c.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepaliveIdle, Interval: keepaliveInterval, Count: keepaliveCount,
+	}}).DialContext
 	return c, nil
 }
 
+// addressesOf are the servers of a URL, in the order in which they are tried.
+func addressesOf(c *pgx.ConnConfig) []string {
+	all := []string{fmt.Sprintf("%s:%d", c.Host, c.Port)}
+	for _, other := range c.Fallbacks { // one may be there with TLS and without
+		if address := fmt.Sprintf("%s:%d", other.Host, other.Port); !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
+// Who has not been heard of for 25 seconds is gone: both sides ask.
+const (
+	keepaliveIdle     = 10 * time.Second
+	keepaliveInterval = 5 * time.Second
+	keepaliveCount    = 3
+)
+
 // settings of each connection, but for those that the URL has. A bridge whose
 // machine has gone without a word must not keep the lock: the server ends its
-// transaction. Nothing waits longer than turnTime.
-func (p part) settings() map[string]string {
-	statementTime, lockTime := turnTime+turnTime/2, turnTime-2*time.Second
-	if p == historyPart {
-		statementTime, lockTime = historyTime, historyTime-2*time.Second
-	}
+// transaction. Nothing waits for it longer than a transaction may take.
+func (p part) settings(limit time.Duration) map[string]string {
 	s := map[string]string{
 		"application_name":                    "smtp-bridge " + p.name(),
 		"search_path":                         p.schema(),
-		"statement_timeout":                   milliseconds(statementTime),
-		"lock_timeout":                        milliseconds(lockTime),
+		"statement_timeout":                   milliseconds(limit + limit/2),
+		"lock_timeout":                        milliseconds(limit - limit/5),
 		"idle_in_transaction_session_timeout": "8s",
-		"tcp_keepalives_idle":                 "10",
-		"tcp_keepalives_interval":             "5",
-		"tcp_keepalives_count":                "3",
+		"tcp_keepalives_idle":                 seconds(keepaliveIdle),
+		"tcp_keepalives_interval":             seconds(keepaliveInterval),
+		"tcp_keepalives_count":                fmt.Sprint(keepaliveCount),
 		// A plan that was made while the tables were empty is kept.
 		"enable_seqscan": "off",
 	}
@@ -135,24 +217,31 @@ func (p part) settings() map[string]string {
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
+func seconds(d time.Duration) string { return fmt.Sprint(int(d.Seconds())) }
+
 // openPostgres prepares the connections of a part; whoever asks first connects.
-func openPostgres(c Config, p part) (*database, error) {
+func openPostgres(c Config, o Options, p part) (*database, error) {
 	parsed, err := parsePostgres(c.URL, c.Password)
 	if err != nil {
 		return nil, fmt.Errorf("the URL %w", err)
 	}
-	for key, value := range p.settings() {
+	limit := p.limit()
+	if o.limit > 0 {
+		limit = o.limit
+	}
+	for key, value := range p.settings(limit) {
 		if _, given := parsed.RuntimeParams[key]; !given || key == "search_path" {
 			parsed.RuntimeParams[key] = value
 		}
 	}
-	connector := pgConnector{stdlib.GetConnector(*parsed), new(sync.Map)}
+	connector := pgConnector{stdlib.GetConnector(*parsed), new(sync.Map), limit, new(atomic.Int64)}
 	d := &database{
 		DB:     sql.OpenDB(connector),
 		again:  connector,
 		part:   p,
+		limit:  limit,
 		soon:   make(chan struct{}, 1),
-		server: fmt.Sprintf("PostgreSQL at %s:%d, database %s", parsed.Host, parsed.Port, parsed.Database),
+		server: fmt.Sprintf("PostgreSQL at %s, database %s", strings.Join(addressesOf(parsed), ", "), parsed.Database),
 	}
 	d.SetMaxOpenConns(p.connections())
 	d.SetMaxIdleConns(min(p.connections(), idleConnections))
@@ -166,6 +255,8 @@ func migratePostgres(ctx context.Context, d *database) error {
 	if err != nil {
 		return fmt.Errorf("finding the migrations: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, migrationTime)
+	defer cancel()
 	conn, err := d.Conn(ctx)
 	if err != nil {
 		return err
@@ -208,6 +299,9 @@ func noteTurn(instance string, number int64) string {
 func remedyOf(err error) string {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return "; it does not answer in time"
+		}
 		return ""
 	}
 	switch {
@@ -217,8 +311,10 @@ func remedyOf(err error) string {
 		return "; create the database, or name another in store.url"
 	case pg.Code == "42501":
 		return "; the user must be allowed to create schemas in the database, or own the schemas bridge_delivery and bridge_history"
-	case pg.Code == "25006":
+	case pg.Code == onlyReads:
 		return "; it only reads: write the address of the server that writes, or target_session_attrs=read-write, in store.url"
+	case pg.Code == "55P03" || pg.Code == "57014":
+		return "; it, or another bridge, takes too long"
 	case pg.Code == "53300":
 		return "; a bridge needs up to 12 connections: raise max_connections"
 	case strings.HasPrefix(pg.Code, "53"):

@@ -3,10 +3,14 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -14,11 +18,21 @@ import (
 type pgConnector struct {
 	driver.Connector
 
-	texts *sync.Map // what was asked, in the form that the server knows
+	texts *sync.Map     // what was asked, in the form that the server knows
+	limit time.Duration // of what is asked without a deadline
+	// turned is how often a server was met that only reads: what was connected before
+	// the last time may be to one that does.
+	turned *atomic.Int64
 }
+
+// onlyReads is the code of the error of a server that has become a standby.
+const onlyReads = "25006"
 
 // Connect makes a connection.
 func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	turned := c.turned.Load()
 	made, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // whoever asks says of what
@@ -27,26 +41,98 @@ func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, fmt.Errorf("the driver of PostgreSQL makes a %T", made)
 	}
-	return &pgConn{Conn: conn, texts: c.texts}, nil
+	return &pgConn{Conn: conn, of: c, turned: turned}, nil
 }
 
-// pgConn is a connection of the driver, with three differences: a text may have
+// pgConn is a connection of the driver, with five differences: a text may have
 // the placeholders of SQLite; preparing costs nothing, because the driver itself
-// prepares what is new to a connection when it is first asked; and strings are
-// without what PostgreSQL knows no place for.
+// prepares what is new to a connection when it is first asked; strings are
+// without what PostgreSQL knows no place for; nothing is waited for without end,
+// whoever asks; and none is used again once a server was met that only reads.
 type pgConn struct {
 	*stdlib.Conn
 
-	texts *sync.Map
+	of     pgConnector
+	turned int64
+}
+
+// bound gives a deadline to what has none: a network may lose things without a word.
+func (c *pgConn) bound(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
+// heed looks whether an error says that the server only reads.
+func (c *pgConn) heed(err error) error {
+	if said, is := errors.AsType[*pgconn.PgError](err); is && said.Code == onlyReads {
+		c.of.turned.CompareAndSwap(c.turned, c.turned+1)
+	}
+	return err
+}
+
+// IsValid says whether the connection may be kept.
+func (c *pgConn) IsValid() bool { return c.turned == c.of.turned.Load() && !c.Conn.Conn().IsClosed() }
+
+// ResetSession is called before the connection is used again. One that does not
+// answer soon is given up for another.
+func (c *pgConn) ResetSession(ctx context.Context) error {
+	if !c.IsValid() {
+		return driver.ErrBadConn
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(checkTime, c.of.limit/2))
+	defer cancel()
+	return c.Conn.ResetSession(ctx) //nolint:wrapcheck // driver.ErrBadConn, or nil
+}
+
+// Ping is that of the driver.
+func (c *pgConn) Ping(ctx context.Context) error {
+	if !c.IsValid() {
+		return driver.ErrBadConn
+	}
+	ctx, cancel := c.bound(ctx, checkTime)
+	defer cancel()
+	return c.Conn.Ping(ctx) //nolint:wrapcheck // driver.ErrBadConn, or nil
+}
+
+// BeginTx is that of the driver; the deadline is that of the COMMIT, too.
+func (c *pgConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	ctx, cancel := c.bound(ctx, c.of.limit)
+	tx, err := c.Conn.BeginTx(ctx, opts)
+	if err != nil {
+		cancel()
+		return nil, err //nolint:wrapcheck // whoever asks says for what
+	}
+	return &pgTx{tx, cancel}, nil
+}
+
+// pgTx is a transaction with a deadline.
+type pgTx struct {
+	driver.Tx
+
+	done context.CancelFunc
+}
+
+// Commit is that of the driver.
+func (t *pgTx) Commit() error {
+	defer t.done()
+	return t.Tx.Commit() //nolint:wrapcheck // whoever asks says of what
+}
+
+// Rollback is that of the driver.
+func (t *pgTx) Rollback() error {
+	defer t.done()
+	return t.Tx.Rollback() //nolint:wrapcheck // whoever asks says of what
 }
 
 func (c *pgConn) text(query string) string {
-	if known, found := c.texts.Load(query); found {
+	if known, found := c.of.texts.Load(query); found {
 		return known.(string) //nolint:errcheck,forcetypeassert // it holds nothing else
 	}
 	text := dollars(query)
 	if len(text) <= maxKnownText {
-		c.texts.Store(query, text)
+		c.of.texts.Store(query, text)
 	}
 	return text
 }
@@ -56,12 +142,54 @@ const maxKnownText = 2000
 
 // ExecContext is that of the driver.
 func (c *pgConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.Conn.ExecContext(ctx, c.text(query), args) //nolint:wrapcheck // whoever asks says for what
+	return c.exec(ctx, c.text(query), args)
+}
+
+func (c *pgConn) exec(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
+	ctx, cancel := c.bound(ctx, c.of.limit)
+	defer cancel()
+	result, err := c.Conn.ExecContext(ctx, text, args)
+	return result, c.heed(err)
 }
 
 // QueryContext is that of the driver.
 func (c *pgConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	return c.Conn.QueryContext(ctx, c.text(query), args) //nolint:wrapcheck // whoever asks says for what
+	return c.query(ctx, c.text(query), args)
+}
+
+func (c *pgConn) query(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
+	ctx, cancel := c.bound(ctx, c.of.limit)
+	outside := c.Conn.Conn().PgConn().TxStatus() == 'I'
+	rows, err := c.Conn.QueryContext(ctx, text, args)
+	if err != nil {
+		// What reads may be read again, on another connection: one that was lost while
+		// it was idle shows only now.
+		again := outside && strings.HasPrefix(text, "SELECT") && c.Conn.Conn().IsClosed() && ctx.Err() == nil
+		cancel()
+		if again {
+			return nil, driver.ErrBadConn
+		}
+		return nil, c.heed(err)
+	}
+	read, is := rows.(*stdlib.Rows)
+	if !is {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("the driver of PostgreSQL gives a %T", rows), rows.Close())
+	}
+	return &pgRows{read, cancel}, nil
+}
+
+// pgRows are rows with a deadline.
+type pgRows struct {
+	*stdlib.Rows
+
+	done context.CancelFunc
+}
+
+// Close is that of the driver.
+func (r *pgRows) Close() error {
+	defer r.done()
+	return r.Rows.Close() //nolint:wrapcheck // whoever asks says of what
 }
 
 // PrepareContext asks nothing of the server.
@@ -97,12 +225,12 @@ func (*pgStatement) Query([]driver.Value) (driver.Rows, error) { return nil, dri
 
 // ExecContext runs it.
 func (s *pgStatement) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return s.conn.Conn.ExecContext(ctx, s.text, args) //nolint:wrapcheck // whoever asks says for what
+	return s.conn.exec(ctx, s.text, args)
 }
 
 // QueryContext runs it.
 func (s *pgStatement) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.conn.Conn.QueryContext(ctx, s.text, args) //nolint:wrapcheck // whoever asks says for what
+	return s.conn.query(ctx, s.text, args)
 }
 
 // storable gives a text without NUL and what is not UTF-8, which PostgreSQL's

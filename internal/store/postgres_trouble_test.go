@@ -168,12 +168,12 @@ func TestPostgresCommitWithoutAnswer(t *testing.T) {
 	other, _ := onPostgres(t, at, "b", nil)
 	for i, committed := range []bool{true, false, true, true, false} {
 		id := string(rune('1' + i))
-		proxy.cutCommit(committed)
+		proxy.cutCommit(turnCommit, committed)
 		taken, err := s.Take(t.Context(), "p", 1, delivery.QuotaLimits{}, someDay())
 		if !taken || err != nil {
 			t.Errorf("Take with a COMMIT cut: %v, %v", taken, err)
 		}
-		proxy.cutCommit(committed)
+		proxy.cutCommit(turnCommit, committed)
 		if past, err := s.Begin(t.Context(), flight(id)); past != nil || err != nil {
 			t.Errorf("Begin with a COMMIT cut: %v, %v", past, err)
 		}

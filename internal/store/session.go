@@ -146,9 +146,30 @@ func (s *session) rollback(ctx context.Context) {
 	if s.conn == nil {
 		return
 	}
-	if _, err := s.conn.ExecContext(ctx, s.texts[rollbackTurn]); err != nil && s.db.isServer() {
+	_, err := s.conn.ExecContext(ctx, s.texts[rollbackTurn])
+	if s.db.isServer() && (err != nil || !s.isValid()) {
 		s.drop()
 	}
+}
+
+// isValid: the connection is not to a server of which is known that it only reads.
+func (s *session) isValid() bool {
+	return s.conn.Raw(func(c any) error {
+		if known, is := c.(driver.Validator); is && !known.IsValid() {
+			return driver.ErrBadConn
+		}
+		return nil
+	}) == nil
+}
+
+// undo ends a transaction that has failed. Where it has lost the connection with
+// it there may be a better one, and nothing is on record.
+func (s *session) undo(ctx context.Context, cause error) error {
+	s.rollback(ctx)
+	if s.db.isServer() && s.conn == nil && ctx.Err() == nil {
+		return &lostError{cause}
+	}
+	return cause
 }
 
 // commit ends a transaction. After an error nothing of it is on record, unless
@@ -172,7 +193,7 @@ func (s *session) commit(ctx context.Context) error {
 	if s.rollback(ctx); s.conn != nil || !s.wrote {
 		return err // the server is there, and has said no
 	}
-	return s.resolve(context.WithoutCancel(ctx), err)
+	return s.resolve(ctx, err)
 }
 
 // unsureError: a COMMIT was sent and not answered, and the server is away.
@@ -185,7 +206,7 @@ func isUnsure(err error) bool {
 	return is
 }
 
-// lostError: the connection was lost before the COMMIT came.
+// lostError: the connection was lost before a COMMIT came.
 type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
@@ -209,22 +230,18 @@ func isWhole(err error) bool {
 // resolve finds out whether a COMMIT without an answer was one; cause is what it
 // has ended with.
 func (s *session) resolve(ctx context.Context, cause error) error {
-	ctx, cancel := context.WithTimeout(ctx, turnTime)
-	defer cancel()
-	for {
-		last, err := s.lastTurn(ctx)
-		if err == nil {
-			if last == s.number {
-				return nil
-			}
-			return &lostError{cause}
-		}
-		select {
-		case <-ctx.Done():
-			return &unsureError{cause}
-		case <-time.After(resolvePause):
-		}
+	var last int64
+	err := s.db.persist(ctx, func(ctx context.Context) (err error) {
+		last, err = s.lastTurn(ctx)
+		return err
+	})
+	switch {
+	case err != nil:
+		return &unsureError{cause}
+	case last != s.number:
+		return &lostError{cause}
 	}
+	return nil
 }
 
 // lastTurn is the number of the last transaction that was committed. It waits for

@@ -126,6 +126,9 @@ type Options struct {
 
 	// shared: others write to the database too, as with PostgreSQL.
 	shared bool
+	// limit is how long a transaction on a server may take, where it is not that of
+	// its part.
+	limit time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -258,7 +261,7 @@ func (s *Store) open(ctx context.Context, c Config, o Options) error {
 }
 
 func (s *Store) openDeliveries(ctx context.Context, c Config, o Options) (*deliveries, error) {
-	db, err := openDatabase(ctx, c, o.DataDir, deliveryPart)
+	db, err := openDatabase(ctx, c, o, deliveryPart)
 	if err != nil {
 		return nil, err
 	}

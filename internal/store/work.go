@@ -16,6 +16,8 @@ import (
 // at its end.
 type work struct {
 	tx         *sql.Tx
+	number     int64 // among those of this bridge
+	lost       bool  // its COMMIT never came
 	server     bool
 	prepared   map[statementFor]*sql.Stmt // those of the connection
 	statements map[statementFor]*sql.Stmt // those of tx, which closes them

@@ -318,8 +318,7 @@ func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 		if refused, ok := errors.AsType[*refusal](err); ok {
 			c.err = refused.error
 		} else if err != nil {
-			t.rollback(ctx)
-			return err
+			return t.undo(ctx, err)
 		}
 	}
 	if err := t.commit(ctx); err != nil {
