@@ -61,7 +61,8 @@ func TestPostgresNetwork(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	for name, test := range map[string]func(t *testing.T, at string){
-		"slow": testSlow, "silent": testSilent, "cut": testCut, "a COMMIT of the history without an answer": testHistoryCommit,
+		"slow": testSlow, "silent": testSilent, "cut": testCut, "another server takes over": testFailsOver,
+		"a COMMIT of the history without an answer": testHistoryCommit,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -256,41 +257,39 @@ func occupy(t *testing.T, db *sql.DB) {
 	}
 }
 
-// pair are two servers with a store of the same name, each behind a proxy, and a
-// URL that leads to the one that writes.
-func pair(t *testing.T) (at, first, second string, proxies [2]*proxy) {
+// beside starts a server with a database of the same name as another's, which has
+// the tables that a standby would have, and gives a URL that leads through a proxy
+// for each to the one that writes, the new one first.
+func beside(t *testing.T, second string) (at, first string, proxies [2]*proxy) {
 	t.Helper()
-	one, other := owned(t), owned(t)
-	first = one.Database(t)
-	second = other.Database(t)
-	parsed, err := url.Parse(first)
+	parsed, err := url.Parse(owned(t).Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := strings.TrimPrefix(parsed.Path, "/")
-	if _, err := connect(t, second).ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	parsed, err = url.Parse(second)
+	there, err := url.Parse(second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed.Path = "/" + name
-	second = parsed.String()
-	proxies = [2]*proxy{newProxy(t, first), newProxy(t, second)}
-	_, stop := onPostgres(t, second, "a", nil) // as a standby it would have the tables
+	name := strings.TrimPrefix(there.Path, "/")
+	if _, err := connect(t, parsed.String()).ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	parsed.Path = there.Path
+	first = parsed.String()
+	_, stop := onPostgres(t, second, "a", nil)
 	stop()
+	proxies = [2]*proxy{newProxy(t, first), newProxy(t, second)}
 	at = fmt.Sprintf("postgres://%s@%s,%s/%s?sslmode=disable&target_session_attrs=read-write",
 		parsed.User.Username(), proxies[0].address, proxies[1].address, name)
-	return at, first, second, proxies
+	return at, first, proxies
 }
 
 // Where the server that writes becomes one that only reads, under connections that
 // stay, all of the store moves to the one that has taken over, and back again when
 // that one is gone.
-func TestPostgresFailsOver(t *testing.T) {
-	t.Parallel()
-	at, first, second, proxies := pair(t)
+func testFailsOver(t *testing.T, second string) {
+	t.Helper()
+	at, first, proxies := beside(t, second)
 	s, _ := onPostgres(t, at, "a", nil)
 	h := s.History()
 	held, err := h.DB().Conn(t.Context()) // as forwarding has one for its name
