@@ -390,6 +390,8 @@ func TestHistoryFull(t *testing.T) {
 		if i%500 == 0 {
 			if err := add(t, h, event(fmt.Sprint(i), events.Delivered, strings.Repeat("z", 9000))); err == nil {
 				t.Error("Add while nothing can be written: no error")
+			} else if remedy, is := store.Unavailable(err); !is || remedy != "make room on the disk" {
+				t.Errorf("Unavailable(%v) = %q, %v", err, remedy, is)
 			}
 		}
 	}
