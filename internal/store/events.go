@@ -16,7 +16,9 @@ import (
 const (
 	addEvent = `INSERT INTO events (id, received, provider, type, message_id, recipient, event)
 		VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`
-	useNonce = `INSERT INTO nonces (provider, nonce, received) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`
+	// useNonce: two providers may share the key of one account, and who has seen a call
+	// of one could bring it to the other. So a nonce is of no provider.
+	useNonce = `INSERT INTO nonces (provider, nonce, received) VALUES ('', ?, ?) ON CONFLICT DO NOTHING`
 	// The newest, should a provider have used an id again. That the id is not empty
 	// must be said for the index.
 	messageByProviderID = `SELECT message_id FROM message_recipients
@@ -28,13 +30,14 @@ const (
 )
 
 // Add stores the events of a call by a provider, with what they do by the rules,
-// all or nothing, and gives those that are new. A used nonce stores nothing.
-func (h *History) Add(ctx context.Context, provider string, b events.Batch, rules events.Rules) ([]events.Added, error) {
+// all or nothing, and gives those that are new. A nonce that was used at any
+// provider stores nothing.
+func (h *History) Add(ctx context.Context, _ string, b events.Batch, rules events.Rules) ([]events.Added, error) {
 	var added []events.Added
 	err := h.do(ctx, func(ctx context.Context, w *work) error {
 		added = nil
 		if b.Nonce != "" {
-			fresh, err := w.exec(ctx, useNonce, provider, b.Nonce, h.now().UnixNano())
+			fresh, err := w.exec(ctx, useNonce, b.Nonce, h.now().UnixNano())
 			if err != nil || fresh == 0 {
 				return err
 			}
