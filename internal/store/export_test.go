@@ -81,6 +81,8 @@ func FixedQueries() map[string]string {
 		"the standing":       getStanding,
 		"removals":           removalsOf,
 		"what is suppressed": suppressionsIn,
+		"what has changed":   suppressionsChanged,
+		"the first event":    firstEvent,
 		"the renewal":        renewSuppression,
 		"the lift":           liftUnsubscribe,
 		"counts":             sumCounts,

@@ -56,6 +56,8 @@ type History struct {
 	held      *held
 	contents
 
+	heldCounts heldCounts
+
 	turn chan struct{} // whoever has put something in commits; guards what follows
 	// outbox is nil where nobody is told. While owing, somebody may be once the
 	// bridge runs.

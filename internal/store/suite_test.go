@@ -45,6 +45,7 @@ func testHistory(t *testing.T, create func(t *testing.T) storetest.Database) {
 		{"Pull", testPull},
 		{"SuppressionEvents", testSuppressionEvents},
 		{"SuppressionPages", testSuppressionPages},
+		{"SuppressionCounts", testSuppressionCounts},
 		{"Recipient", testRecipient},
 		{"Contexts", testContexts},
 		{"Closed", testClosed},
