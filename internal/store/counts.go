@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"smtpbridge/events"
@@ -85,7 +84,11 @@ func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
 // addUp writes what was counted.
 func (w *work) addUp(ctx context.Context) error {
 	for key, sum := range w.tallies {
-		_, err := w.exec(ctx, addCount, key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique)
+		key, err := w.names.bound(ctx, w, key)
+		if err != nil {
+			return err
+		}
+		_, err = w.exec(ctx, addCount, key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique)
 		if err != nil {
 			return err
 		}
@@ -128,9 +131,9 @@ func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err e
 		if err := rows.Scan(&name, &of, &total, &unique); err != nil {
 			return nil, h.readError(err)
 		}
-		at := slices.IndexFunc(all, func(c Counts) bool { return c.Name == name })
-		if at < 0 {
-			at = len(all)
+		at := len(all) - 1
+		if at < 0 || all[at].Name != name { // they come in order
+			at++
 			all = append(all, Counts{Name: name, Total: make(map[events.Type]int64), Unique: make(map[events.Type]int64)})
 		}
 		all[at].Total[of], all[at].Unique[of] = total, unique

@@ -87,6 +87,7 @@ func FixedQueries() map[string]string {
 		"the lift":           liftUnsubscribe,
 		"counts":             sumCounts,
 		"old counts":         oldCounts,
+		"names in an hour":   namesIn,
 		"what is untold":     takeUntold,
 	}
 	for _, text := range tooOld() {

@@ -64,6 +64,7 @@ type History struct {
 	outbox  Outbox
 	told    func(provider string, t events.Type) // nil: nobody counts
 	owing   bool
+	names   names
 	written int  // since room was looked for in memory
 	left    bool // out of the log: what there is of it is for the next start
 	closed  bool
@@ -81,7 +82,7 @@ type History struct {
 func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	h := &History{
 		now: o.Now, logger: o.Logger, instance: o.Instance,
-		retention: c.Retention.Std(), held: newHeld(), owing: true,
+		retention: c.Retention.Std(), held: newHeld(), owing: true, names: make(names),
 		turn: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	var err error
@@ -296,7 +297,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	}
 	w := &work{
 		tx: tx, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
-		statements: make(map[string]*sql.Stmt), tallies: make(map[counted]tally),
+		statements: make(map[string]*sql.Stmt), tallies: make(map[counted]tally), names: h.names,
 	}
 	defer w.end()
 	if err := f(ctx, w); err != nil {
@@ -330,6 +331,7 @@ type work struct {
 	outbox     Outbox
 	owing      bool
 	tallies    map[counted]tally
+	names      names
 	sequences  []int64        // of the events that were stored
 	suppressed []string       // addresses
 	told       []events.Event // the bridge's own
@@ -538,6 +540,6 @@ func historyStatements() []string {
 		putMessage, putRecipient, putProgress, getProgress, getRecord,
 		addEvent, useNonce, messageByProviderID, messageOfRecipient, eventBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
-		getStanding, putStanding, forgetBounces, addCount, oldCounts, oldUntold,
+		getStanding, putStanding, forgetBounces, addCount, namesIn, oldCounts, oldUntold,
 	}...)
 }

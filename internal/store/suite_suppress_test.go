@@ -504,6 +504,41 @@ func testRecipient(t *testing.T, create func(t *testing.T) storetest.Database) {
 	}
 }
 
+// Names without end are counted together beyond a thousand in an hour; none is
+// lost, and those that were known stay by themselves.
+func testManyNames(t *testing.T, create func(t *testing.T) storetest.Database) {
+	t.Helper()
+	b := opened(t, create)
+	tagged := func(i int) events.Event {
+		return with(b.event(fmt.Sprint(i), events.Delivered, address, 0), func(e *events.Event) {
+			e.MessageID, e.ProviderMessageID, e.Tags = "", "", []string{fmt.Sprint("order ", i)}
+			e.Metadata = map[string]string{"campaign": "spring"}
+		})
+	}
+	for i := range 1010 {
+		b.add(tagged(i))
+	}
+	b.add(with(tagged(5), func(e *events.Event) { e.ID = "again" }))
+	q := store.CountQuery{By: store.ByTag, From: b.clock.Now(), To: b.clock.Now()}
+	counts, err := b.History().Counts(t.Context(), q)
+	if err != nil || len(counts) != 1001 || counts[0].Name != "(others)" || counts[0].Total[events.Delivered] != 10 {
+		t.Fatalf("%d names, of which the first is %+v: %v", len(counts), counts[:min(1, len(counts))], err)
+	}
+	for _, c := range counts[1:] {
+		want := int64(1)
+		if c.Name == "order 5" {
+			want = 2
+		}
+		if c.Total[events.Delivered] != want {
+			t.Errorf("%s: %v, want %d", c.Name, c.Total, want)
+		}
+	}
+	q.By = store.ByCampaign
+	if counts, err := b.History().Counts(t.Context(), q); err != nil || len(counts) != 1 || counts[0].Total[events.Delivered] != 1011 {
+		t.Errorf("campaigns: %+v, %v", counts, err)
+	}
+}
+
 // Counts are of each event once, by provider, tag and campaign, in whole hours.
 func testCounts(t *testing.T, create func(t *testing.T) storetest.Database) {
 	t.Helper()

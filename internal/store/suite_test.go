@@ -37,6 +37,7 @@ func testHistory(t *testing.T, create func(t *testing.T) storetest.Database) {
 		{"Outbox", testOutbox},
 		{"OutboxRefuses", testOutboxRefuses},
 		{"Counts", testCounts},
+		{"ManyNames", testManyNames},
 		{"Suppress", testSuppress},
 		{"SoftBounces", testSoftBounces},
 		{"AnyOrder", testAnyOrder},
