@@ -56,7 +56,7 @@ type Added struct {
 type Store interface {
 	// Add stores the events of a call with what they do by the rules, all or
 	// nothing, and gives those that are new. A used nonce stores nothing.
-	Add(ctx context.Context, provider string, b Batch, rules Rules) ([]Added, error)
+	Add(ctx context.Context, b Batch, rules Rules) ([]Added, error)
 	// Complaints counts what a provider has told since a time.
 	Complaints(ctx context.Context, provider string, since time.Time) (complained, delivered int64, err error)
 }
@@ -165,7 +165,7 @@ func (i *Intake) Take(ctx context.Context, provider string, b Batch) error {
 		}
 	}
 	s := i.setup.Load()
-	added, err := i.options.Store.Add(ctx, provider, b, Rules{SoftBounceLimit: s.SoftBounceLimit})
+	added, err := i.options.Store.Add(ctx, b, Rules{SoftBounceLimit: s.SoftBounceLimit})
 	if err != nil {
 		return err //nolint:wrapcheck // it says what it did
 	}

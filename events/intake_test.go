@@ -37,13 +37,13 @@ type world struct {
 
 func (w *world) note(format string, args ...any) { w.did = append(w.did, fmt.Sprintf(format, args...)) }
 
-func (w *world) Add(_ context.Context, provider string, b events.Batch, rules events.Rules) ([]events.Added, error) {
+func (w *world) Add(_ context.Context, b events.Batch, rules events.Rules) ([]events.Added, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.storeFails != nil {
 		return nil, w.storeFails
 	}
-	w.note("add %d of %s", len(b.Events), provider)
+	w.note("add %d", len(b.Events))
 	if b.Nonce != "" && w.nonces[b.Nonce] {
 		return nil, nil
 	}
@@ -158,7 +158,7 @@ func TestTake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"learn 01A", "add 4 of mail"}, i.did); diff != "" {
+	if diff := cmp.Diff([]string{"learn 01A", "add 4"}, i.did); diff != "" {
 		t.Errorf("-want +did:\n%s", diff)
 	}
 	want := map[string]events.Event{
@@ -238,7 +238,7 @@ func TestTakeWithANonce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if diff := cmp.Diff([]string{"add 1 of mail", "learn 1", "add 1 of mail"}, i.did); diff != "" {
+	if diff := cmp.Diff([]string{"add 1", "learn 1", "add 1"}, i.did); diff != "" {
 		t.Errorf("-want +did:\n%s", diff)
 	}
 	// It is stored and will not be told again: that it settles nothing is no failure.
@@ -354,7 +354,7 @@ func TestComplaintAlarm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"add 3 of mail", "complaints of mail"}
+		want := []string{"add 3", "complaints of mail"}
 		if tt.alarm {
 			want = append(want, fmt.Sprintf("alarm mail %d of %d since 12:00:00", tt.complained, tt.delivered))
 		}

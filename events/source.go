@@ -22,7 +22,9 @@ type Batch struct {
 	// are [Unknown]. None where the call was a provider's test or a handshake.
 	Events []Event
 	// Nonce is what the provider allows to be used once; empty for none. It counts
-	// as used once the events are stored; a call with a used one stores nothing.
+	// as used once the events are stored; a call with a used one stores nothing. Of
+	// providers that share a key a call is good for each, so it counts for all: it
+	// must be one that nobody else comes upon.
 	Nonce string
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"smtpbridge/smtpd"
 )
 
@@ -316,6 +318,31 @@ func TestNoSpool(t *testing.T) {
 	c.expect("250 *")
 	if got := s.got(); len(got) != 1 {
 		t.Errorf("%d mails, want the small one", len(got))
+	}
+}
+
+// Mail that is not handed over is told, so that it can be found by its id.
+func TestRefusedMailIsTold(t *testing.T) {
+	s := start(t, func(cfg *smtpd.Config) { cfg.MaxMessageSize = 100 })
+	c := s.dial(t, 0).greet()
+	for _, text := range []string{strings.Repeat("x", 101) + "\r\n", "X-Bridge-Send-At: whenever\r\n\r\ntext\r\n", "\r\ntext\r\n"} {
+		c.talk(`
+			C: MAIL FROM:<a@example.com>
+			S: 250 *
+			C: RCPT TO:<b@example.com>
+			S: 250 *
+			C: RCPT TO:<c@example.com>
+			S: 250 *
+			C: DATA
+			S: 354 *`)
+		c.send(text + ".\r\n")
+		c.expect("*id=*")
+	}
+	want := []string{"b@example.com c@example.com 0 too_large", "b@example.com c@example.com 36 malformed"}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if diff := cmp.Diff(want, s.refused); diff != "" {
+		t.Errorf("told of mail that was not handed over (-want +got):\n%s", diff)
 	}
 }
 

@@ -53,6 +53,7 @@ type delivery struct {
 	mu      sync.Mutex
 	mails   []mail
 	replied map[string][]bool // what was told of the replies, by bridge id
+	refused []string          // of each mail that was not handed over: recipients, octets, category
 }
 
 func (d *delivery) Recipient(_ context.Context, _ translate.Envelope, address string) *providers.Error {
@@ -82,6 +83,12 @@ func (d *delivery) Deliver(ctx context.Context, m *translate.Message) providers.
 		return d.outcome(ctx, m)
 	}
 	return take(m.Envelope.Recipients)
+}
+
+func (d *delivery) Refused(e translate.Envelope, bytes int64, refusal *providers.Error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = append(d.refused, fmt.Sprintf("%s %d %s", strings.Join(e.Recipients, " "), bytes, refusal.Category))
 }
 
 func (d *delivery) Replied(id string, given bool) {

@@ -216,7 +216,7 @@ func (s *session) take(r io.Reader) (*transaction, providers.Outcome, error) {
 		outcome, err = s.deliver(spool, tx)
 	}
 	if err != nil {
-		outcome = providers.Fail(tx.envelope.Recipients, providers.Refused, refusalOf(err))
+		outcome = s.turnDown(tx, refusalOf(err))
 	}
 	for i := range outcome {
 		outcome[i].Err = tx.settings.soften(outcome[i].Err)
@@ -256,6 +256,14 @@ func (s *session) deliver(spool *translate.Spool, tx *transaction) (providers.Ou
 		tx.before = s.conn.socket.look()
 	}
 	return outcome, nil
+}
+
+// turnDown refuses a mail that is not handed over.
+func (s *session) turnDown(tx *transaction, refusal *providers.Error) providers.Outcome {
+	if s.server.witness != nil {
+		s.server.witness.Refused(tx.envelope, tx.size, refusal)
+	}
+	return providers.Fail(tx.envelope.Recipients, providers.Refused, refusal)
 }
 
 // refusalOf classifies what kept a mail from being handed over.

@@ -41,7 +41,8 @@ type Delivery interface {
 }
 
 // WitnessDelivery is a [Delivery] that is also told of replies, so that it can
-// tell a repeat from a second mail. It is found by assertion.
+// tell a repeat from a second mail, and of the mail that it never sees. It is
+// found by assertion.
 type WitnessDelivery interface {
 	Delivery
 	// Replied is told once for each message that was handed to Deliver, after its
@@ -53,6 +54,10 @@ type WitnessDelivery interface {
 	//
 	// It must not block, and may be called while other methods are.
 	Replied(id string, given bool)
+	// Refused is told of each mail that came to its end and was not handed to Deliver,
+	// of which only the envelope is known: it cannot be read, is too large, or finds
+	// no room. Bytes is 0 where it was not kept. It must not block.
+	Refused(envelope translate.Envelope, bytes int64, refusal *providers.Error)
 }
 
 // Options are what a Server needs besides its configuration.

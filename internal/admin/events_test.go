@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +39,7 @@ func send(t *testing.T, h http.Handler, method, target, body string, header ...s
 // fill has the history know of a click, a hard bounce and an unsubscription.
 func (b *bridge) fill(t *testing.T) {
 	t.Helper()
-	_, err := b.history.Add(t.Context(), "try", events.Batch{Events: []events.Event{
+	_, err := b.history.Add(t.Context(), events.Batch{Events: []events.Event{
 		{ID: "1", Provider: "try", Type: events.Clicked, MessageID: "01A", Recipient: "a@example.com", Timestamp: now, URL: "https://example.com/?a&b"},
 		{ID: "2", Provider: "try", Type: events.Bounced, Bounce: events.Hard, Recipient: "b@example.com", Timestamp: now, Response: "550"},
 		{ID: "3", Provider: "other", Type: events.Unsubscribed, Scope: "tag:news", Recipient: "b@example.com", Timestamp: now},
@@ -440,51 +442,55 @@ type broken struct {
 	admin.History
 
 	pages int // that come before it fails
+	err   error
 }
 
 var errDisk = errors.New("disk is full")
 
 func (b *broken) Events(context.Context, store.EventQuery) (store.EventPage, error) {
-	return store.EventPage{}, errDisk
+	return store.EventPage{}, b.err
 }
 
-func (b *broken) Replay(context.Context, time.Time, time.Time) (int, error) { return 0, errDisk }
+func (b *broken) Replay(context.Context, time.Time, time.Time) (int, error) { return 0, b.err }
 
 func (b *broken) Suppressions(context.Context, store.SuppressionQuery) (store.SuppressionPage, error) {
 	if b.pages--; b.pages < 0 {
-		return store.SuppressionPage{}, errDisk
+		return store.SuppressionPage{}, b.err
 	}
 	return store.SuppressionPage{Suppressions: []events.Suppression{{Address: "a@example.com"}}, Next: "more"}, nil
 }
 
-func (b *broken) Suppress(context.Context, ...events.Suppression) (int, error) { return 0, errDisk }
+func (b *broken) Suppress(context.Context, ...events.Suppression) (int, error) { return 0, b.err }
 
-func (b *broken) Lift(context.Context, string, *string) error { return errDisk }
+func (b *broken) Lift(context.Context, string, *string) error { return b.err }
 
 func (b *broken) Recipient(context.Context, string) (store.Recipient, error) {
-	return store.Recipient{}, errDisk
+	return store.Recipient{}, b.err
 }
 
 func (b *broken) Counts(context.Context, store.CountQuery) ([]store.Counts, error) {
-	return nil, errDisk
+	return nil, b.err
+}
+
+// historyCalls ask the history.
+var historyCalls = []struct{ method, target, body string }{
+	{"GET", "/api/v1/events", ""},
+	{"POST", "/api/v1/events/replay", `{"from":"2026-01-02T00:00:00Z","to":"2026-01-03T00:00:00Z"}`},
+	{"GET", "/api/v1/stats", ""},
+	{"GET", "/api/v1/recipients/a@example.com", ""},
+	{"GET", "/api/v1/suppressions", ""},
+	{"GET", "/api/v1/suppressions?format=csv", ""},
+	{"POST", "/api/v1/suppressions", "a@example.com"},
+	{"GET", "/api/v1/suppressions/a@example.com", ""},
+	{"PUT", "/api/v1/suppressions/a@example.com", ""},
+	{"DELETE", "/api/v1/suppressions/a@example.com", ""},
 }
 
 // What is our fault goes to the log, not to the client, and without the address.
 func TestEventFailures(t *testing.T) {
 	b := newBridge(t)
-	h := b.handlerOf(new(broken))
-	for _, tt := range []struct{ method, target, body string }{
-		{"GET", "/api/v1/events", ""},
-		{"POST", "/api/v1/events/replay", `{"from":"2026-01-02T00:00:00Z","to":"2026-01-03T00:00:00Z"}`},
-		{"GET", "/api/v1/stats", ""},
-		{"GET", "/api/v1/recipients/a@example.com", ""},
-		{"GET", "/api/v1/suppressions", ""},
-		{"GET", "/api/v1/suppressions?format=csv", ""},
-		{"POST", "/api/v1/suppressions", "a@example.com"},
-		{"GET", "/api/v1/suppressions/a@example.com", ""},
-		{"PUT", "/api/v1/suppressions/a@example.com", ""},
-		{"DELETE", "/api/v1/suppressions/a@example.com", ""},
-	} {
+	h := b.handlerOf(&broken{err: errDisk})
+	for _, tt := range historyCalls {
 		b.log.Reset()
 		page := send(t, h, tt.method, tt.target, tt.body, "Content-Type", "text/csv")
 		checkProblem(t, page, http.StatusInternalServerError, "its log says why")
@@ -494,10 +500,51 @@ func TestEventFailures(t *testing.T) {
 	}
 }
 
+// A database that somebody has locked is no mistake of ours: who asks may ask again.
+func TestStoreThatCannotBeUsed(t *testing.T) {
+	b := newBridge(t)
+	locked := errLocked(t)
+	b.messages, b.letters.err = &spy{err: locked}, locked
+	h := b.handlerOf(&broken{err: locked})
+	for _, tt := range append(historyCalls, []struct{ method, target, body string }{
+		{"GET", "/api/v1/messages", ""},
+		{"GET", "/api/v1/messages/01A", ""},
+		{"GET", "/api/v1/forward/dead", ""},
+		{"POST", "/api/v1/forward/dead/retry", ""},
+		{"POST", "/api/v1/forward/dead/7/retry", ""},
+	}...) {
+		b.log.Reset()
+		page := send(t, h, tt.method, tt.target, tt.body, "Content-Type", "text/csv")
+		checkProblem(t, page, http.StatusServiceUnavailable, "another process uses the file; then try again")
+		if log := b.log.String(); !strings.Contains(log, "level=ERROR") || !strings.Contains(log, "database is locked") {
+			t.Errorf("%s %s: log %q, want the error", tt.method, tt.target, log)
+		}
+	}
+}
+
+// errLocked is what SQLite says of a file that another connection has locked.
+func errLocked(t *testing.T) error {
+	t.Helper()
+	name := "file:" + filepath.Join(t.TempDir(), "bridge.db") + "?_txlock=immediate"
+	begin := func() error {
+		db, err := sql.Open("sqlite", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		_, err = db.BeginTx(t.Context(), nil)
+		return err
+	}
+	if err := begin(); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Errorf("beginning: %w", begin())
+}
+
 // An export that fails in the middle does not look whole.
 func TestExportThatIsCutOff(t *testing.T) {
 	b := newBridge(t)
-	server := httptest.NewServer(b.handlerOf(&broken{pages: 1000}))
+	server := httptest.NewServer(b.handlerOf(&broken{pages: 1000, err: errDisk}))
 	defer server.Close()
 	response, err := server.Client().Get(server.URL + "/api/v1/suppressions?format=csv")
 	if err != nil {

@@ -12,10 +12,13 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"smtpbridge/internal/store"
 )
 
 // handler answers a request, or says why not: a [*problem] goes to the client
-// as it is, any other error is ours and stays in the log.
+// as it is, of a store that cannot be used only what to do, any other error is
+// ours and stays in the log.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
 // site is a set of pages for reading.
@@ -94,7 +97,9 @@ func (s *site) page(h handler) http.Handler {
 		}
 		p := &problem{Status: http.StatusInternalServerError, Detail: "the bridge failed; its log says why"}
 		level, path := slog.LevelError, r.Pattern // the path may hold an address
-		if errors.As(err, &p) {
+		if remedy, is := store.Unavailable(err); is {
+			p = &problem{Status: http.StatusServiceUnavailable, Detail: "the store cannot be used now: " + remedy + "; then try again"}
+		} else if errors.As(err, &p) {
 			level, path = slog.LevelDebug, r.URL.Path
 		}
 		s.logger.LogAttrs(r.Context(), level, "request failed", slog.String("method", r.Method),

@@ -105,6 +105,37 @@ func TestReloadWhenASymlinkIsSwapped(t *testing.T) {
 	b.expectProvider(t, "three")
 }
 
+// A release is switched by a link above the file, of which the directory of the
+// file hears nothing.
+func TestReloadWhenALinkAboveIsSwapped(t *testing.T) {
+	dir := t.TempDir()
+	current := filepath.Join(dir, "current")
+	release := func(version, name string) {
+		t.Helper()
+		etc := filepath.Join(dir, "releases", version, "etc")
+		if err := os.MkdirAll(etc, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		data := fmt.Sprintf("data_dir = %q\n", filepath.Join(dir, "data"))
+		write(t, filepath.Join(etc, "config.toml"), data+onPortZero+sandboxNamed(name))
+		if err := os.Symlink(filepath.Join("releases", version), current+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(current+".new", current); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release("1", "one")
+	b := startFile(t, filepath.Join(current, "etc", "config.toml"))
+	b.expectProvider(t, "one")
+	release("2", "two")
+	b.log.await(reloaded)
+	b.expectProvider(t, "two")
+	release("3", "three")
+	b.log.await(reloaded)
+	b.expectProvider(t, "three")
+}
+
 // The file that a link names may be gone for a while: its directory is watched
 // all the same.
 func TestReloadWhenALinkedFileComesBack(t *testing.T) {

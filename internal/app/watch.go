@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -56,29 +57,40 @@ func (s *source) again() source {
 }
 
 // directories hold the files and the links that lead to them, also where the
-// last one leads nowhere for a while. Kubernetes swaps a link beside a file, an
-// editor the file itself: only the directory hears both.
+// last one leads nowhere for a while. Kubernetes swaps a link beside a file, a
+// release one above it, an editor the file itself: only the directory hears all.
 func (s *source) directories() []string {
 	var out []string
 	for _, file := range s.files {
 		for range maxLinks {
-			directory := filepath.Dir(file)
-			if resolved, err := filepath.EvalSymlinks(directory); err == nil {
-				directory = resolved
-			}
+			link, rest := firstLink(file)
+			directory := filepath.Dir(link)
 			out = append(out, directory)
-			target, err := os.Readlink(file)
+			target, err := os.Readlink(link)
 			if err != nil {
-				break
+				break // it is the file
 			}
 			if !filepath.IsAbs(target) {
 				target = filepath.Join(directory, target)
 			}
-			file = target
+			file = filepath.Join(target, rest)
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// firstLink is the first part of a path that is a link, with what follows it; all
+// of the path where none is.
+func firstLink(path string) (link, rest string) {
+	for at := 1; at < len(path); at++ {
+		if path[at] == filepath.Separator {
+			if info, err := os.Lstat(path[:at]); err == nil && info.Mode().Type() == fs.ModeSymlink {
+				return path[:at], path[at+1:]
+			}
+		}
+	}
+	return path, ""
 }
 
 // watch reloads when the configuration or a secret has changed, until ctx ends.

@@ -139,11 +139,11 @@ func (b *beginning) expect(m, continued *message) error {
 	for i, recipient := range b.flight.Recipients {
 		m.results[i].Recipient = recipient
 	}
+	if err := learn(m.results, b.flight.Known); err != nil {
+		return fmt.Errorf("what is known of it: %w", err)
+	}
 	if b.flight.Continues == "" {
 		return nil
-	}
-	if err := learn(m.results, b.flight.Known); err != nil {
-		return fmt.Errorf("what is known of %s: %w", b.flight.Continues, err)
 	}
 	next := 0
 	for _, known := range b.flight.Known {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"smtpbridge/events"
@@ -48,6 +47,8 @@ type counted struct {
 
 // tally is what a transaction adds to a count.
 type tally struct{ total, unique int64 }
+
+func (t tally) plus(more tally) tally { return tally{t.total + more.total, t.unique + more.unique} }
 
 // count adds events to the counts. A provider's own "accepted" is none: the
 // bridge counts its 250.
@@ -97,16 +98,21 @@ func (w *work) repeated(ctx context.Context, all []*events.Event) (map[int64]boo
 
 func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
 	key := counted{hour(e.Timestamp), d, name, e.Type}
-	sum := w.tallies[key]
-	sum.total++
-	sum.unique += unique
-	w.tallies[key] = sum
+	w.tallies[key] = w.tallies[key].plus(tally{1, unique})
 }
 
 // addUp writes what was counted.
 func (w *work) addUp(ctx context.Context) error {
-	rows := make([][]any, 0, len(w.tallies))
+	sums := make(map[counted]tally, len(w.tallies))
 	for key, sum := range w.tallies {
+		key, err := w.names.bound(ctx, w, key)
+		if err != nil {
+			return err
+		}
+		sums[key] = sums[key].plus(sum)
+	}
+	rows := make([][]any, 0, len(sums))
+	for key, sum := range sums {
 		rows = append(rows, []any{key.hour, string(key.dimension), key.name, string(key.of), sum.total, sum.unique})
 	}
 	return w.putRows(ctx, addCounts, rows)
@@ -147,9 +153,9 @@ func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err e
 		if err := rows.Scan(&name, &of, &total, &unique); err != nil {
 			return nil, h.readError(err)
 		}
-		at := slices.IndexFunc(all, func(c Counts) bool { return c.Name == name })
-		if at < 0 {
-			at = len(all)
+		at := len(all) - 1
+		if at < 0 || all[at].Name != name { // they come in order
+			at++
 			all = append(all, Counts{Name: name, Total: make(map[events.Type]int64), Unique: make(map[events.Type]int64)})
 		}
 		all[at].Total[of], all[at].Unique[of] = total, unique

@@ -284,6 +284,8 @@ func remedyFor(code int) string {
 		return "; make room on the disk"
 	case sqlite3.SQLITE_BUSY:
 		return "; another process uses the file"
+	case sqlite3.SQLITE_IOERR:
+		return "; the disk fails, or the file has gone: the log of the system says more"
 	}
 	return ""
 }

@@ -89,10 +89,13 @@ func FixedQueries() map[string]string {
 		"the standing":       getStanding,
 		"removals":           removalsOf,
 		"what is suppressed": suppressionsIn,
+		"what has changed":   suppressionsChanged,
+		"the first event":    firstEvent,
 		"the renewal":        renewSuppression,
 		"the lift":           liftUnsubscribe,
 		"counts":             sumCounts,
 		"old counts":         oldCounts,
+		"names in an hour":   namesIn,
 		"what is untold":     takeUntold,
 	}
 	for _, text := range tooOld() {

@@ -56,12 +56,15 @@ type History struct {
 	held      *held
 	contents
 
+	heldCounts heldCounts
+
 	turn chan struct{} // whoever has put something in commits; guards what follows
 	// outbox is nil where nobody is told. While owing, somebody may be once the
 	// bridge runs.
 	outbox  Outbox
 	told    func(provider string, t events.Type) // nil: nobody counts
 	owing   bool
+	names   names
 	written int  // since room was looked for in memory
 	left    bool // out of the log: what there is of it is for the next start
 	closed  bool
@@ -81,7 +84,7 @@ type History struct {
 func openHistory(ctx context.Context, c Config, o Options) (*History, error) {
 	h := &History{
 		now: o.Now, logger: o.Logger, instance: o.Instance,
-		retention: c.Retention.Std(), held: newHeld(), owing: true,
+		retention: c.Retention.Std(), held: newHeld(), owing: true, names: make(names),
 		turn: make(chan struct{}, 1), full: make(chan struct{}, 1),
 	}
 	var err error
@@ -329,7 +332,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 		return h.db.explain(fmt.Errorf("beginning: %w", err))
 	}
 	w := &work{
-		tx: tx, number: h.number, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing,
+		tx: tx, number: h.number, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing, names: h.names,
 		statements: make(map[statementFor]*sql.Stmt), tallies: make(map[counted]tally), standings: make(map[string]*standing),
 	}
 	defer w.end()
@@ -490,6 +493,6 @@ func historyStatements() []string {
 		putMessages, putRecipients, putProgress, getProgress, getRecord,
 		addEvents, useNonces, messagesOf, recordsOf, eventsBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
-		standingsOf, putStandings, addCounts, oldCounts, oldUntold,
+		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold,
 	}...)
 }

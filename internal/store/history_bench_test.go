@@ -77,7 +77,7 @@ func benchmarkAdd(b *testing.B, kind string) {
 								key := fmt.Sprint(n, "-", i)
 								batch.Events[i] = event(key, events.Delivered, key+"@customer.example.com")
 							}
-							if _, err := h.Add(b.Context(), "p", batch, events.Rules{SoftBounceLimit: 5}); err != nil {
+							if _, err := h.Add(b.Context(), batch, events.Rules{SoftBounceLimit: 5}); err != nil {
 								b.Error(err)
 							}
 						}
@@ -228,7 +228,7 @@ func benchmarkLookUp(b *testing.B, kind string) {
 				n++
 				e := event(fmt.Sprint(n), events.Opened, recipient())
 				e.Provider, e.ProviderMessageID = "p", fmt.Sprintf("id-%d", random()*104729%15485863)
-				_, err := h.Add(b.Context(), "p", events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: 5})
+				_, err := h.Add(b.Context(), events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: 5})
 				return err
 			}},
 		} {

@@ -37,7 +37,7 @@ func historyVictim(dir string) error {
 					key := fmt.Sprint(worker, "-", i, "-", n)
 					b.Events = append(b.Events, event(key, events.Types()[i%11], key+"@example.com"))
 				}
-				if _, err := s.History().Add(ctx, "p", b, events.Rules{SoftBounceLimit: 5}); err != nil {
+				if _, err := s.History().Add(ctx, b, events.Rules{SoftBounceLimit: 5}); err != nil {
 					failed <- err
 				}
 				for _, e := range b.Events {

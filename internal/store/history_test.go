@@ -29,7 +29,7 @@ func event(key string, of events.Type, recipient string) events.Event {
 
 func add(t *testing.T, h *store.History, all ...events.Event) error {
 	t.Helper()
-	_, err := h.Add(t.Context(), "p", events.Batch{Events: all}, events.Rules{SoftBounceLimit: 5})
+	_, err := h.Add(t.Context(), events.Batch{Events: all}, events.Rules{SoftBounceLimit: 5})
 	return err
 }
 
@@ -173,7 +173,7 @@ func TestHistoryRetention(t *testing.T) {
 				e.Timestamp = clock.Now()
 				batch.Events = append(batch.Events, e)
 			}
-			if _, err := h.Add(t.Context(), "p", batch, events.Rules{SoftBounceLimit: 5}); err != nil {
+			if _, err := h.Add(t.Context(), batch, events.Rules{SoftBounceLimit: 5}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -243,7 +243,7 @@ func TestHistoryMemoryIsBounded(t *testing.T) {
 		h.Record(r)
 		if i%100 == 99 {
 			batch := events.Batch{Events: []events.Event{event(fmt.Sprint(i), events.Delivered, "a@example.com")}, Nonce: fmt.Sprint(i)}
-			if _, err := h.Add(t.Context(), "p", batch, events.Rules{SoftBounceLimit: 5}); err != nil {
+			if _, err := h.Add(t.Context(), batch, events.Rules{SoftBounceLimit: 5}); err != nil {
 				t.Fatal(err)
 			}
 			most = max(most, count(t, h, `SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count`))
@@ -390,6 +390,8 @@ func TestHistoryFull(t *testing.T) {
 		if i%500 == 0 {
 			if err := add(t, h, event(fmt.Sprint(i), events.Delivered, strings.Repeat("z", 9000))); err == nil {
 				t.Error("Add while nothing can be written: no error")
+			} else if remedy, is := store.Unavailable(err); !is || remedy != "make room on the disk" {
+				t.Errorf("Unavailable(%v) = %q, %v", err, remedy, is)
 			}
 		}
 	}

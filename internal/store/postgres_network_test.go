@@ -376,7 +376,7 @@ func testHistoryCommit(t *testing.T, at string) {
 			{ID: fmt.Sprint("evt_b", i), Provider: "p", Type: events.Opened, Recipient: address, Timestamp: now},
 		}}
 		proxy.cutCommit(historyCommit, committed)
-		added, err := h.Add(t.Context(), "p", batch, events.Rules{SoftBounceLimit: 5})
+		added, err := h.Add(t.Context(), batch, events.Rules{SoftBounceLimit: 5})
 		if err != nil || len(added) != len(batch.Events) {
 			t.Errorf("Add with a COMMIT cut: %d events are new, %v, want %d", len(added), err, len(batch.Events))
 		}

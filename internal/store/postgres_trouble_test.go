@@ -56,6 +56,12 @@ func TestPostgresAway(t *testing.T) {
 		if err := s.Check(t.Context()); err == nil {
 			t.Error("Check while the server is away: no error")
 		}
+		_, reading := s.History().Events(t.Context(), store.EventQuery{Limit: 1, After: -1})
+		for _, err := range []error{reading, add(t, s.History(), event("1", events.Opened, "a@example.com"))} {
+			if remedy, is := store.Unavailable(err); !is || !strings.Contains(remedy, "can be reached") {
+				t.Errorf("Unavailable(%v) = %q, %v", err, remedy, is)
+			}
+		}
 		server.Restart(t)
 		if err := s.Check(t.Context()); err != nil {
 			t.Errorf("Check once the server is back: %v", err)

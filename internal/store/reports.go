@@ -12,7 +12,9 @@ import (
 )
 
 const (
-	useNonces = `INSERT INTO nonces (provider, nonce, received) VALUES {?, ?, ?} ON CONFLICT DO NOTHING RETURNING provider, nonce`
+	// useNonces: two providers may share the key of one account, and who has seen a call
+	// of one could bring it to the other. So a nonce is of no provider.
+	useNonces = `INSERT INTO nonces (provider, nonce, received) VALUES {'', ?, ?} ON CONFLICT DO NOTHING RETURNING nonce`
 	// messagesOf are those to which a provider gave ids: with the same recipient, else
 	// any; the newest, should it have used an id again. That the id is not empty must
 	// be said for the index.
@@ -26,10 +28,9 @@ const (
 
 // report is a call of a provider, which tells of events.
 type report struct {
-	provider string
-	batch    events.Batch
-	rules    events.Rules
-	added    []events.Added // what was new of it
+	batch events.Batch
+	rules events.Rules
+	added []events.Added // what was new of it
 }
 
 // arrival is one event of a report.
@@ -41,9 +42,10 @@ type arrival struct {
 }
 
 // Add stores the events of a call by a provider, with what they do by the rules,
-// all or nothing, and gives those that are new. A used nonce stores nothing.
-func (h *History) Add(ctx context.Context, provider string, b events.Batch, rules events.Rules) ([]events.Added, error) {
-	c := &report{provider: provider, batch: b, rules: rules}
+// all or nothing, and gives those that are new. A nonce that was used at any
+// provider stores nothing.
+func (h *History) Add(ctx context.Context, b events.Batch, rules events.Rules) ([]events.Added, error) {
+	c := &report{batch: b, rules: rules}
 	if err := h.change(ctx, &change{report: c}); err != nil {
 		return nil, fmt.Errorf("storing events: %w", err)
 	}
@@ -76,29 +78,25 @@ func (h *History) take(ctx context.Context, w *work, reports []*report) error {
 
 // arrivals are the events of those reports whose nonce is not used.
 func (h *History) arrivals(ctx context.Context, w *work, reports []*report) (all []*arrival, err error) {
-	type nonce struct{ provider, nonce string }
 	var rows [][]any
 	for _, c := range reports {
 		if c.batch.Nonce != "" {
-			rows = append(rows, []any{c.provider, c.batch.Nonce, h.now().UnixNano()})
+			rows = append(rows, []any{c.batch.Nonce, h.now().UnixNano()})
 		}
 	}
-	unused := make(map[nonce]bool)
+	unused := make(map[string]bool)
 	err = w.askRows(ctx, useNonces, rows, func(rows *sql.Rows) error {
-		var n nonce
-		if err := rows.Scan(&n.provider, &n.nonce); err != nil {
-			return err
-		}
-		unused[n] = true
-		return nil
+		var nonce string
+		err := rows.Scan(&nonce)
+		unused[nonce] = true
+		return err
 	})
 	for _, c := range reports {
 		c.added = nil
-		n := nonce{c.provider, c.batch.Nonce}
-		if n.nonce != "" && !unused[n] {
+		if c.batch.Nonce != "" && !unused[c.batch.Nonce] {
 			continue
 		}
-		delete(unused, n) // the same again is used
+		delete(unused, c.batch.Nonce) // the same again is used
 		for _, e := range c.batch.Events {
 			all = append(all, &arrival{Added: events.Added{Event: e}, report: c})
 		}

@@ -235,7 +235,7 @@ func testContexts(t *testing.T, create func(t *testing.T) storetest.Database) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(gone)
 	batch := events.Batch{Events: []events.Event{b.event("1", events.Delivered, "a@example.com", 0)}}
-	if added, err := b.History().Add(ctx, "p", batch, events.Rules{SoftBounceLimit: limit}); !errors.Is(err, gone) || added != nil {
+	if added, err := b.History().Add(ctx, batch, events.Rules{SoftBounceLimit: limit}); !errors.Is(err, gone) || added != nil {
 		t.Errorf("Add = %v, %v, want %v", added, err, gone)
 	}
 	if n, err := b.History().Suppress(ctx, events.Suppression{Address: "a@example.com", Reason: events.Manual}); !errors.Is(err, gone) || n != 0 {
@@ -255,7 +255,7 @@ func testContexts(t *testing.T, create func(t *testing.T) storetest.Database) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			go cancel()
-			_, err := b.History().Add(ctx, "p", events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: limit})
+			_, err := b.History().Add(ctx, events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: limit})
 			page, found := b.History().Events(t.Context(), store.EventQuery{Recipient: e.Recipient, Limit: 1})
 			if found != nil || (len(page.Events) == 1) != (err == nil) {
 				t.Errorf("Add: %v, yet there are %d events, %v", err, len(page.Events), found)
@@ -306,7 +306,7 @@ func testClosed(t *testing.T, create func(t *testing.T) storetest.Database) {
 		all.Go(func() {
 			for j := range 20 {
 				e := b.event(fmt.Sprint(i, "-", j), events.Delivered, "a@example.com", 0)
-				added, err := h.Add(t.Context(), "p", events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: limit})
+				added, err := h.Add(t.Context(), events.Batch{Events: []events.Event{e}}, events.Rules{SoftBounceLimit: limit})
 				if (err == nil) != (len(added) == 1) || err != nil && !errors.Is(err, store.ErrClosed) {
 					t.Errorf("Add = %v, %v, want the event or %v", added, err, store.ErrClosed)
 				}

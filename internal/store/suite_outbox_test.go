@@ -76,7 +76,7 @@ func testOutboxRefuses(t *testing.T, create func(t *testing.T) storetest.Databas
 	hard := b.event("1", events.Bounced, "a@example.com", 0)
 	hard.Bounce = events.Hard
 	batch := events.Batch{Events: []events.Event{b.event("0", events.Opened, "b@example.com", 0), hard}, Nonce: "n"}
-	if added, err := b.History().Add(t.Context(), "p", batch, events.Rules{SoftBounceLimit: limit}); !errors.Is(err, o.refuse) || added != nil {
+	if added, err := b.History().Add(t.Context(), batch, events.Rules{SoftBounceLimit: limit}); !errors.Is(err, o.refuse) || added != nil {
 		t.Errorf("Add = %v, %v, want %v", added, err, o.refuse)
 	}
 	if n, err := b.History().Suppress(t.Context(), events.Suppression{Address: "a@example.com", Reason: events.Manual}); !errors.Is(err, o.refuse) || n != 0 {
@@ -94,7 +94,7 @@ func testOutboxRefuses(t *testing.T, create func(t *testing.T) storetest.Databas
 		t.Errorf("woken %d times for what is not on record", o.wakes)
 	}
 	b.History().ForwardBy(&outbox{})
-	if added, err := b.History().Add(t.Context(), "p", batch, events.Rules{SoftBounceLimit: limit}); err != nil || len(added) != 2 {
+	if added, err := b.History().Add(t.Context(), batch, events.Rules{SoftBounceLimit: limit}); err != nil || len(added) != 2 {
 		t.Errorf("Add again = %v, %v, want both", added, err)
 	}
 	b.wantTold("told again", store.EventQuery{},

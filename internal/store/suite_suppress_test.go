@@ -432,6 +432,46 @@ func testSuppressionPages(t *testing.T, create func(t *testing.T) storetest.Data
 	}
 }
 
+// What is added and removed is counted, by whatever process, also once there is no
+// event any more that tells of it.
+func testSuppressionCounts(t *testing.T, create func(t *testing.T) storetest.Database) {
+	t.Helper()
+	b := opened(t, create)
+	check := func(step, want string) {
+		t.Helper()
+		counts, err := b.History().SuppressionCounts(t.Context())
+		if got := fmt.Sprint(counts); err != nil || got != "map["+want+"]" { // in order
+			t.Errorf("%s: %v, %v, want %s", step, got, err, want)
+		}
+	}
+	suppress := func(n int, reason events.Reason, scope string) {
+		t.Helper()
+		for i := range n {
+			s := events.Suppression{Address: fmt.Sprint(i, "@example.com"), Scope: scope, Reason: reason}
+			if _, err := b.History().Suppress(t.Context(), s, s); err != nil { // once
+				t.Fatal(err)
+			}
+		}
+	}
+	check("none", "")
+	suppress(3, events.Manual, "")
+	check("three", "manual:3")
+	suppress(2, events.Unsubscribe, "tag:news")
+	b.add(with(b.event("1", events.Resubscribed, "1@example.com", time.Hour), scoped("tag:news")))
+	b.add(b.event("2", events.Complained, "1@example.com", time.Hour))
+	check("by events", "complaint:1 manual:3 unsubscribe:1")
+	if err := b.History().Lift(t.Context(), "1@example.com", nil); err != nil {
+		t.Fatal(err)
+	}
+	check("lifted", "manual:2 unsubscribe:1")
+	suppress(4, events.Manual, "tag:more")
+	if _, err := b.History().DB().ExecContext(t.Context(), `DELETE FROM events`); err != nil {
+		t.Fatal(err)
+	}
+	suppress(1, events.HardBounce, "")
+	check("after the events have gone", "hard_bounce:1 manual:6 unsubscribe:1")
+}
+
 // Of a recipient the latest of everything is known, in whatever order it came.
 func testRecipient(t *testing.T, create func(t *testing.T) storetest.Database) {
 	t.Helper()
@@ -461,6 +501,41 @@ func testRecipient(t *testing.T, create func(t *testing.T) storetest.Database) {
 	}
 	if _, err := b.History().Recipient(t.Context(), "nobody@example.com"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("nobody: %v, want %v", err, store.ErrNotFound)
+	}
+}
+
+// Names without end are counted together beyond a thousand in an hour; none is
+// lost, and those that were known stay by themselves.
+func testManyNames(t *testing.T, create func(t *testing.T) storetest.Database) {
+	t.Helper()
+	b := opened(t, create)
+	tagged := func(i int) events.Event {
+		return with(b.event(fmt.Sprint(i), events.Delivered, address, 0), func(e *events.Event) {
+			e.MessageID, e.ProviderMessageID, e.Tags = "", "", []string{fmt.Sprint("order ", i)}
+			e.Metadata = map[string]string{"campaign": "spring"}
+		})
+	}
+	for i := range 1010 {
+		b.add(tagged(i))
+	}
+	b.add(with(tagged(5), func(e *events.Event) { e.ID = "again" }))
+	q := store.CountQuery{By: store.ByTag, From: b.clock.Now(), To: b.clock.Now()}
+	counts, err := b.History().Counts(t.Context(), q)
+	if err != nil || len(counts) != 1001 || counts[0].Name != "(others)" || counts[0].Total[events.Delivered] != 10 {
+		t.Fatalf("%d names, of which the first is %+v: %v", len(counts), counts[:min(1, len(counts))], err)
+	}
+	for _, c := range counts[1:] {
+		want := int64(1)
+		if c.Name == "order 5" {
+			want = 2
+		}
+		if c.Total[events.Delivered] != want {
+			t.Errorf("%s: %v, want %d", c.Name, c.Total, want)
+		}
+	}
+	q.By = store.ByCampaign
+	if counts, err := b.History().Counts(t.Context(), q); err != nil || len(counts) != 1 || counts[0].Total[events.Delivered] != 1011 {
+		t.Errorf("campaigns: %+v, %v", counts, err)
 	}
 }
 

@@ -25,10 +25,9 @@ const (
 	noteRemoval     = `INSERT INTO removals (address, scope, reason, removed) VALUES (?, ?, ?, ?)
 		ON CONFLICT (address, scope, reason) DO UPDATE SET removed =
 			CASE WHEN excluded.removed > removals.removed THEN excluded.removed ELSE removals.removed END`
-	removalsOf        = `SELECT scope, MAX(removed) FROM removals WHERE address = ? AND reason IN ('', ?) GROUP BY scope`
-	suppressionsOf    = `SELECT address, scope, reason, provider, detail, since FROM suppressions`
-	suppressionsIn    = `SELECT change, address, scope, reason, provider, detail, since FROM suppressions WHERE address = ? AND (? OR scope = ?)`
-	countSuppressions = `SELECT reason, COUNT(*) FROM suppressions GROUP BY reason`
+	removalsOf     = `SELECT scope, MAX(removed) FROM removals WHERE address = ? AND reason IN ('', ?) GROUP BY scope`
+	suppressionsOf = `SELECT address, scope, reason, provider, detail, since FROM suppressions`
+	suppressionsIn = `SELECT change, address, scope, reason, provider, detail, since FROM suppressions WHERE address = ? AND (? OR scope = ?)`
 
 	// lastAccepted is found among the events: to write it down for each mail would cost
 	// the SMTP path a place of its own in the file.
@@ -333,27 +332,6 @@ func (w *work) suppressedFor(ctx context.Context, address string, all bool, scop
 		return nil
 	})
 	return gone, err
-}
-
-// SuppressionCounts are how many there are, by reason.
-func (h *History) SuppressionCounts(ctx context.Context) (counts map[events.Reason]int64, err error) {
-	rows, err := h.read.QueryContext(ctx, countSuppressions)
-	if err != nil {
-		return nil, h.readError(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	counts = make(map[events.Reason]int64)
-	for rows.Next() {
-		var (
-			reason events.Reason
-			n      int64
-		)
-		if err := rows.Scan(&reason, &n); err != nil {
-			return nil, h.readError(err)
-		}
-		counts[reason] = n
-	}
-	return counts, h.readError(rows.Err())
 }
 
 // Recipient is what became of an address: the shape of /api/v1/recipients.

@@ -24,6 +24,7 @@ type work struct {
 	outbox     Outbox
 	owing      bool
 	tallies    map[counted]tally
+	names      names
 	standings  map[string]*standing // by address, those that were asked for
 	sequences  []int64              // of the events that were stored
 	suppressed []string             // addresses

@@ -117,6 +117,16 @@ func (p *Pipeline) Replied(id string, given bool) {
 	}
 }
 
+// Refused puts on record a mail that never became a message: it could not be read,
+// was too large or found no room.
+func (p *Pipeline) Refused(e translate.Envelope, bytes int64, refusal *providers.Error) {
+	var r Record
+	r.fill(&translate.Message{Envelope: e, Size: bytes}, p.now())
+	p.recorder.Record(r.with(standing{
+		outcome: providers.Fail(e.Recipients, providers.Refused, refusal), attempts: []Attempt{},
+	}))
+}
+
 // Learn takes in what an event says of a message: the provider has it for this
 // recipient, or has not. Nothing follows where that was known, or nobody of the
 // message has the address.

@@ -33,7 +33,7 @@ type ledger struct {
 type entry struct {
 	providers.Result
 
-	asked  bool   // somebody was
+	asked  bool   // somebody was, or nobody will be
 	flying string // the provider whose request is under way; empty for none
 }
 
@@ -134,6 +134,18 @@ func (l *ledger) preset(known providers.Outcome) {
 			e.Result, e.asked = result, true
 		}
 	}
+}
+
+// settled is what preset has put in: it is known of them that they are not sent to.
+func (l *ledger) settled() (known providers.Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.asked {
+			known = append(known, e.Result)
+		}
+	}
+	return known
 }
 
 // refuse is why those were not sent to of whom nobody was asked.

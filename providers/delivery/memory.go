@@ -51,9 +51,11 @@ type Flight struct {
 	// Recipients are those of the envelope, in order.
 	Recipients []string
 	// Continues is the ID of an earlier message of which some recipients are sent
-	// to again; Known is what became of the others. Empty for the first.
+	// to again; empty for the first.
 	Continues string
-	Known     providers.Outcome
+	// Known is what is known of those recipients who are not sent to: refused for
+	// reasons of the bridge, or what became of them as the earlier message.
+	Known providers.Outcome
 }
 
 // Keys are what makes two messages of one envelope and SMTP user the same: each
@@ -88,8 +90,8 @@ type Past struct {
 	// nothing is known are ambiguous. Of each error only category, Local and words
 	// are kept.
 	Outcome providers.Outcome
-	// Inherited are the recipients who were not sent to as this message, but as one
-	// that it continues.
+	// Inherited are the recipients who were not sent to as this message, where it
+	// continues another: of whom more is known, it is from there.
 	Inherited []string
 }
 

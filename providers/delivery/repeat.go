@@ -20,10 +20,11 @@ const lastAnswer = 10 * time.Second
 
 // remember puts the message on record as in flight, and keeps the legs that are to
 // be taken. Of a repeat those recipients need none of whom it is known that they
-// were taken, or whose fate is unknown still.
+// were taken, or whose fate is unknown still: that counts more than what would
+// become of them now, so it is asked also where nobody is to be sent to.
 func (t *transaction) remember(ctx context.Context) *providers.Error {
 	memory := t.pipeline.memory
-	if memory == nil || len(t.legs) == 0 {
+	if memory == nil {
 		return nil
 	}
 	flight := Flight{
@@ -34,6 +35,7 @@ func (t *transaction) remember(ctx context.Context) *providers.Error {
 		return forgetful(err)
 	}
 	for {
+		flight.Known = t.ledger.settled()
 		earlier, err := memory.Begin(ctx, flight)
 		if err != nil {
 			return forgetful(err)
@@ -52,7 +54,7 @@ func (t *transaction) remember(ctx context.Context) *providers.Error {
 		if t.keep(again); len(t.legs) == 0 {
 			return nil
 		}
-		flight.Continues, flight.Known = earlier.ID, known
+		flight.Continues = earlier.ID
 	}
 }
 

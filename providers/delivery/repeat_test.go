@@ -540,3 +540,26 @@ func TestLearnInFlight(t *testing.T) {
 		closePipeline(t, p)
 	})
 }
+
+// What never became a message is on record with its envelope alone.
+func TestRefused(t *testing.T) {
+	p, j := pipeline(t, nil, nil, forbidden(t, "first"))
+	defer closePipeline(t, p)
+	m := mail(t)
+	defer m.Close()
+	p.Refused(m.Envelope, 77, &providers.Error{Category: providers.Malformed, Message: "line 1: no header"})
+	refused := func(recipient string) delivery.Recipient {
+		return delivery.Recipient{Recipient: recipient, State: providers.Refused, Category: providers.Malformed, Reason: "line 1: no header"}
+	}
+	got := j.last(t)
+	if time.Since(got.Time) > time.Minute {
+		t.Errorf("recorded at %s", got.Time)
+	}
+	want := delivery.Record{
+		ID: "01J", Time: got.Time, MailFrom: "bounces@example.com", User: "shop", Bytes: 77,
+		Recipients: []delivery.Recipient{refused("a@example.com"), refused("b@example.com")}, Attempts: []delivery.Attempt{},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}

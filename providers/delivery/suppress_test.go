@@ -277,6 +277,61 @@ func TestRepeatToWhoWasSuppressed(t *testing.T) {
 	}
 }
 
+// A repeat of what was sent before its recipients were suppressed is answered from
+// what became of it, whatever the list says by then, and sent to nobody.
+func TestRepeatToWhoIsSuppressedSince(t *testing.T) {
+	lost := result{"a@example.com", providers.Ambiguous, "first", providers.NetworkError}
+	for _, how := range []string{"reject", "discard"} {
+		for _, tt := range []struct {
+			name  string
+			first answer
+			given bool
+			want  []result
+		}{
+			{"accepted, and its reply lost", taken, false, both(providers.Accepted, "first", "")},
+			{"ambiguous", unknown, true, []result{lost, {"b@example.com", providers.Ambiguous, "first", providers.NetworkError}}},
+		} {
+			held, api, remembered := heldFor{}, says("first", tt.first), new(memory)
+			p, j := pipeline(t, suppressed(how), func(o *delivery.Options) { o.Memory, o.Suppressions = remembered, held }, api)
+			p.Deliver(t.Context(), again(t, "01A", messageID, "X-Bridge-Tag: news"))
+			p.Replied("01A", tt.given)
+			held["a@example.com"], held["b@example.com"] = []string{""}, []string{"tag:news"}
+			outcome := p.Deliver(t.Context(), again(t, "01B", messageID, "X-Bridge-Tag: news"))
+			if diff := cmp.Diff(tt.want, results(outcome)); diff != "" || api.requests() != 1 {
+				t.Errorf("%s, %s: %d requests (-want +got):\n%s", how, tt.name, api.requests(), diff)
+			}
+			if r := j.last(t); r.RepeatOf != "01A" {
+				t.Errorf("%s, %s: recorded as a repeat of %q", how, tt.name, r.RepeatOf)
+			}
+			// Where it cannot be known whether it is one, nobody is told that it is refused.
+			remembered.fails = errDisk
+			outcome = p.Deliver(t.Context(), again(t, "01C", messageID, "X-Bridge-Tag: news"))
+			if diff := cmp.Diff(both(providers.Refused, "", providers.LocalFailure), results(outcome)); diff != "" {
+				t.Errorf("%s, %s, without memory (-want +got):\n%s", how, tt.name, diff)
+			}
+			closePipeline(t, p)
+		}
+	}
+}
+
+// What is on record before a request leaves says whom it is not for: of them
+// nothing is unknown, whatever becomes of the bridge.
+func TestFlightOfWhoIsSuppressed(t *testing.T) {
+	held := heldFor{"a@example.com": {"tag:news"}}
+	for how, want := range map[string]result{
+		"reject":  {"a@example.com", providers.Refused, "", providers.Suppressed},
+		"discard": {"a@example.com", providers.Accepted, "", ""},
+	} {
+		remembered := new(memory)
+		p, _ := pipeline(t, suppressed(how), func(o *delivery.Options) { o.Memory, o.Suppressions = remembered, held }, says("first", taken))
+		p.Deliver(t.Context(), mail(t, "X-Bridge-Tag: news"))
+		closePipeline(t, p)
+		if diff := cmp.Diff([]result{want}, results(remembered.find("01J").Known)); diff != "" {
+			t.Errorf("%s: known in flight (-want +got):\n%s", how, diff)
+		}
+	}
+}
+
 // A reload changes what becomes of suppressed recipients.
 func TestReplaceSuppressed(t *testing.T) {
 	held := heldFor{"a@example.com": {""}}

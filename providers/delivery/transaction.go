@@ -65,7 +65,7 @@ func (t *transaction) plan(groups []group) {
 	for _, g := range groups {
 		carriers, refusal := carriers(g.route.verdicts(t.message, t.start))
 		if refusal != nil {
-			t.ledger.refuse(g.recipients, refusal)
+			t.ledger.preset(providers.Fail(g.recipients, providers.Refused, refusal))
 			continue
 		}
 		t.legs = append(t.legs, leg{transaction: t, group: g, carriers: carriers, pending: g.recipients})
@@ -80,9 +80,10 @@ func (t *transaction) send(ctx context.Context) providers.Outcome {
 		return t.refuse(ctx, refusal)
 	}
 	switch refusal := t.remember(ctx); {
-	case refusal != nil:
+	case refusal != nil: // it may be a repeat, so nobody is told more than that
+		t.ledger.preset(providers.Fail(t.message.Envelope.Recipients, providers.Refused, refusal))
 		return t.refuse(ctx, refusal)
-	case len(t.legs) == 0: // a repeat, of which all is known
+	case len(t.legs) == 0: // all is known
 		defer t.release(ctx)
 		return t.conclude(ctx)
 	}

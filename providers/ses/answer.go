@@ -3,11 +3,13 @@ package ses
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"smtpbridge/providers"
 )
@@ -95,8 +97,8 @@ func (f failure) refusal(resp providers.Response) (*providers.Error, providers.S
 	err, state := providers.Refusal(resp.Status, f.words), providers.Refused
 	if rule, found := f.rule(); found {
 		err.Category, err.Local = rule.category, rule.local
-		if rule.hint != "" {
-			err.Message = providers.Words(err.Message + " (" + rule.hint + ")")
+		if hint := hintOf(rule, resp); hint != "" {
+			err.Message = providers.Words(err.Message + " (" + hint + ")")
 		}
 		if rule.ambiguous {
 			state = providers.Ambiguous
@@ -107,6 +109,20 @@ func (f failure) refusal(resp providers.Response) (*providers.Error, providers.S
 	err.ProviderCode = cmp.Or(f.name, err.ProviderCode)
 	err.RetryAfter = providers.RetryAfter(resp)
 	return err, state
+}
+
+// hintOf a refusal. Of a clock it says by how much it is wrong, where the answer
+// tells the time.
+func hintOf(r rule, resp providers.Response) string {
+	there, err := http.ParseTime(resp.Header.Get("Date"))
+	if r.hint != clockHint || err != nil || resp.Time.IsZero() {
+		return r.hint
+	}
+	off, way := resp.Time.Sub(there).Round(time.Second), "ahead"
+	if off < 0 {
+		off, way = -off, "behind"
+	}
+	return fmt.Sprintf("the clock of this host is %s %s: set it, best by NTP", off, way)
 }
 
 func (f failure) rule() (rule, bool) {

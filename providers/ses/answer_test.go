@@ -169,6 +169,32 @@ func TestResultsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// By how much the clock is wrong is known where the answer tells the time.
+func TestResultsSayHowWrongTheClockIs(t *testing.T) {
+	const there = "Fri, 02 Jan 2026 03:04:05 GMT"
+	here := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		name, words, date string
+		time              time.Time
+		want              string
+	}{
+		{"RequestTimeTooSkewed", "no", there, here.Add(time.Hour), "no (the clock of this host is 1h0m0s ahead: set it, best by NTP)"},
+		{"RequestExpired", "no", there, here.Add(-45 * time.Minute), "no (the clock of this host is 45m0s behind: set it, best by NTP)"},
+		{"InvalidSignatureException", "Signature expired", there, here.Add(-time.Hour), "Signature expired (the clock of this host is 1h0m0s behind: set it, best by NTP)"},
+		{"RequestTimeTooSkewed", "no", "today", here, "no (is the clock of this host right?)"},
+		{"RequestTimeTooSkewed", "no", there, time.Time{}, "no (is the clock of this host right?)"},
+		{"ExpiredTokenException", "no", there, here.Add(time.Hour), "no (the session token has expired)"},
+	} {
+		resp := answer(403, c.name, c.words)
+		resp.Header.Set("Date", c.date)
+		resp.Time = c.time
+		got := newAdapter().Results(one, resp)[0].Err
+		if got.Message != c.want || got.Category != providers.Authentication {
+			t.Errorf("%s at %q says %s: %q, want %q", c.name, c.date, got.Category, got.Message, c.want)
+		}
+	}
+}
+
 // The name stands in the header, else in the body, in three ways.
 func TestResultsFindTheName(t *testing.T) {
 	for _, c := range []struct{ header, body, want string }{

@@ -52,6 +52,7 @@ var (
 	ofSettings = []string{"configuration set", "tenant", "contact list", "topic", "template", "identity"}
 )
 
+// clockHint is what there is to say where the answer has no date; see hintOf.
 const clockHint = "is the clock of this host right?"
 
 // rules in the order in which they are tried (reference, SendEmail, "Errors", and

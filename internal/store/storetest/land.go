@@ -124,7 +124,7 @@ func testRefused(t *testing.T, create func(t *testing.T) Database) {
 		"an ID twice": {ID: "there", Time: now, Deadline: later},
 		"known of a stranger": {
 			ID: "1", Time: now, Deadline: later, Recipients: []string{recipient},
-			Continues: "there", Known: providers.Outcome{answer("stranger@example.com", providers.Accepted)},
+			Known: providers.Outcome{answer("stranger@example.com", providers.Accepted)},
 		},
 	} {
 		if past, err := b.Begin(t.Context(), f); err == nil || past != nil {

@@ -137,7 +137,7 @@ func (m *model) record(f delivery.Flight, earlier *remembered) {
 		k := knowledge{Result: providers.Result{Recipient: recipient}}
 		for _, known := range f.Known {
 			if known.Recipient == recipient {
-				k = knowledge{known, true}
+				k = knowledge{known, f.Continues != ""}
 			}
 		}
 		r.results = append(r.results, k)
@@ -290,6 +290,9 @@ func some(rt *rapid.T, label string, of ...string) []string {
 
 func (w *walk) begin(rt *rapid.T) {
 	f := w.flight(rt)
+	if rapid.IntRange(0, 3).Draw(rt, "some are not sent to") == 0 {
+		f.Known = outcome(rt, f.Recipients)
+	}
 	past, err := w.bridge.Begin(w.t.Context(), f)
 	w.told(rt, past, err, w.model.begin(f))
 }

@@ -54,7 +54,23 @@ func testRestart(t *testing.T, create func(t *testing.T) Database) {
 			b.done()
 		}
 		testRestartContinued(t, killed, create)
+		testRestartWithheld(t, killed, create)
 	}
+}
+
+// Who was not to be sent to is no less known after an end without warning.
+func testRestartWithheld(t *testing.T, killed bool, create func(t *testing.T) Database) {
+	t.Helper()
+	b := join(t, keeping(t, create), NewClock(), "a")
+	f := b.flight("1", delivery.Keys{MessageID: "m"})
+	f.Recipients = []string{recipient, "b@example.com", "c@example.com"}
+	f.Known = providers.Outcome{answer(recipient, providers.Refused), answer("c@example.com", providers.Accepted)}
+	b.begin(f)
+	b = b.restart(killed, "a")
+	if got, want := b.known("1"), "1: a@example.com refused, b@example.com ambiguous, c@example.com accepted"; got != want {
+		t.Errorf("killed %v: %s, want %s", killed, got, want)
+	}
+	b.done()
 }
 
 // What stands for another still does after a restart, and is put right by what is
