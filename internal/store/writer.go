@@ -17,6 +17,8 @@ const (
 	tidyInterval = time.Minute
 	// retryInterval takes its place while there is something to try again.
 	retryInterval = time.Second
+	// companyInterval is how long what nobody waits for waits for a turn to go with.
+	companyInterval = 20 * time.Millisecond
 	// maxKept bounds what waits to be written again.
 	maxKept = 10_000
 	// maxTurn bounds the requests of one transaction.
@@ -94,6 +96,7 @@ type writer struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []*call
+	left    []*call // behind, by callers who do not wait
 	closed  bool
 	running bool
 
@@ -142,8 +145,20 @@ func (w *writer) do(ctx context.Context, r request) error {
 	return err
 }
 
-// post leaves a request behind that nobody waits for.
-func (w *writer) post(r request) error { return w.put(&call{request: r}) }
+// post leaves a request behind that nobody waits for: it goes with the next turn,
+// before the requests of that, or after a while has its own.
+func (w *writer) post(r request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	w.left = append(w.left, &call{request: r})
+	if len(w.left) == 1 {
+		w.signal()
+	}
+	return nil
+}
 
 func (w *writer) put(c *call) error {
 	w.mu.Lock()
@@ -201,12 +216,20 @@ func (w *writer) close() {
 func (w *writer) run(ctx context.Context) error {
 	defer close(w.gone)
 	ctx = context.WithoutCancel(ctx) // a watched context costs a goroutine for each statement
-	idle, retry := w.after(tidyInterval), (<-chan time.Time)(nil)
-	for {
-		calls, open := w.take()
+	idle := w.after(tidyInterval)
+	var retry, company <-chan time.Time
+	for alone := false; ; {
+		calls, open := w.take(alone)
+		alone = false
 		if len(calls) == 0 && open {
+			if company == nil && w.hasLeft() {
+				company = w.after(companyInterval)
+			}
 			select {
 			case <-w.wake:
+				continue
+			case <-company:
+				company, alone = nil, true
 				continue
 			case <-retry:
 				retry = nil
@@ -231,16 +254,27 @@ func (w *writer) run(ctx context.Context) error {
 
 // take gives what has come, and whether more may come. Those whose answer was
 // just given are on their way with their next request: it lets them run as long
-// as more comes of it, which halves the transactions of a busy bridge.
-func (w *writer) take() (calls []*call, open bool) {
+// as more comes of it, which halves the transactions of a busy bridge. What was
+// left behind comes first, and alone only if it is to, or at the end.
+func (w *writer) take(alone bool) (calls []*call, open bool) {
 	for last, n := -1, w.waiting(); n > 0 && n != last && n < maxTurn; {
 		runtime.Gosched()
 		last, n = n, w.waiting()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	calls, w.queue = w.queue, nil
+	if len(w.queue) == 0 && !alone && !w.closed {
+		return nil, true
+	}
+	calls = append(w.left, w.queue...)
+	w.left, w.queue = nil, nil
 	return calls, !w.closed
+}
+
+func (w *writer) hasLeft() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.left) > 0
 }
 
 func (w *writer) waiting() int {
