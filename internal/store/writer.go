@@ -49,6 +49,10 @@ type keeper interface {
 	keep()
 }
 
+// joiner is a request that can take in another that comes right after it and that
+// nobody waits for either. It reports whether it has.
+type joiner interface{ join(r request) bool }
+
 // call is a request on its way.
 type call struct {
 	request request
@@ -82,6 +86,8 @@ func (f effectFunc) committed() { f() }
 // goroutine alone touches needs no locks.
 type writer struct {
 	session *session
+	// begun is told of the requests of each transaction, before them.
+	begun func(ctx context.Context, t *turn, calls []*call) error
 	// failed is told of a transaction that was rolled back.
 	failed func()
 	// tidy is called after each transaction with the number of its requests, and
@@ -152,6 +158,11 @@ func (w *writer) post(r request) error {
 	defer w.mu.Unlock()
 	if w.closed {
 		return ErrClosed
+	}
+	if n := len(w.left); n > 0 {
+		if last, is := w.left[n-1].request.(joiner); is && last.join(r) {
+			return nil
+		}
 	}
 	w.left = append(w.left, &call{request: r})
 	if len(w.left) == 1 {
@@ -345,6 +356,10 @@ func (w *writer) commit(ctx context.Context, calls []*call) error {
 func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 	if err := t.begin(ctx); err != nil {
 		return &beginError{fmt.Errorf("beginning: %w", err)}
+	}
+	if err := w.begun(ctx, t, calls); err != nil {
+		t.rollback(ctx)
+		return err
 	}
 	for _, c := range calls {
 		c.err = nil
