@@ -122,6 +122,9 @@ func (b *beginning) record(ctx context.Context, t *turn, continued *message) err
 	if m.number == 0 {
 		return &refusal{errors.New("it is on record already")}
 	}
+	for _, k := range m.keys {
+		delete(b.d.absent, k)
+	}
 	if continued != nil {
 		if err := b.d.replace(ctx, t, continued, m); err != nil {
 			return err

@@ -36,6 +36,10 @@ type deliveries struct {
 	oldest  int64               // when the oldest message came, in Unix nanoseconds
 	written int                 // requests since the log was copied, or memory looked at
 	scratch []byte              // the outcome that is being written
+
+	// absent are the keys that lead nowhere, as far as the transaction has asked. On
+	// a server it has those that it lands in flights, too.
+	absent map[key]bool
 }
 
 // openDeliveries brings a database up to date and puts right what an end without
@@ -44,8 +48,9 @@ type deliveries struct {
 func openDeliveries(ctx context.Context, db *database, o Options, h *History) (*deliveries, error) {
 	d := &deliveries{
 		db: db, writer: newWriter(db, o), instance: o.Instance, now: o.Now, alone: !o.shared,
-		index: newIndex(), flights: make(map[string]*message),
+		index: newIndex(), flights: make(map[string]*message), absent: make(map[key]bool),
 	}
+	d.writer.begun = d.readAhead
 	d.writer.failed = func() { clear(d.flights) } // it may hold what is not on record
 	d.writer.tidy = d.tidy
 	if err := d.begin(ctx, h); err != nil {
@@ -223,8 +228,53 @@ func (d *deliveries) byID(ctx context.Context, t *turn, id string, now time.Time
 	return readMessage(ctx, t, messageByID, id, d.since(now))
 }
 
+// readAhead asks a server at once what the requests of a transaction would ask one
+// by one. What it finds is as good as in memory until that has ended.
+func (d *deliveries) readAhead(ctx context.Context, t *turn, calls []*call) error {
+	if !d.db.isServer() {
+		return nil
+	}
+	clear(d.flights)
+	clear(d.absent)
+	var ids []string
+	var digests [][]byte
+	for _, c := range calls {
+		switch r := c.request.(type) {
+		case *landing:
+			ids = append(ids, r.id)
+		case *beginning:
+			for _, k := range r.keys {
+				d.absent[k] = true
+				digests = append(digests, []byte(k.digest))
+			}
+		}
+	}
+	if err := d.readLanding(ctx, t, ids); err != nil || len(digests) == 0 {
+		return err
+	}
+	known, err := readKeys(ctx, t, keysKnown, digests)
+	for _, k := range known {
+		delete(d.absent, k)
+	}
+	return err
+}
+
+func (d *deliveries) readLanding(ctx context.Context, t *turn, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	found, err := readMessages(ctx, t, messagesByIDs, ids, d.since(d.now()))
+	for _, m := range found {
+		d.flights[m.id] = m
+	}
+	return err
+}
+
 // byKey gives the messages that a key leads to, the newest first.
 func (d *deliveries) byKey(ctx context.Context, t *turn, k key, now time.Time) ([]*message, error) {
+	if d.absent[k] {
+		return nil, nil
+	}
 	if !d.alone {
 		return readMessages(ctx, t, messagesByKey, int(k.kind), []byte(k.digest), d.since(now))
 	}
@@ -256,20 +306,8 @@ func (d *deliveries) leads(ctx context.Context, t *turn, k key, m *message) (boo
 }
 
 // inheritedKeys are those of messages whose place a message has taken.
-func (d *deliveries) inheritedKeys(ctx context.Context, t *turn, number int64) (keys []key, err error) {
-	rows, err := t.query(ctx, keysInherited, number)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var k key
-		if err := rows.Scan(&k.kind, &k.digest); err != nil {
-			return nil, err
-		}
-		keys = append(keys, k)
-	}
-	return keys, rows.Err()
+func (d *deliveries) inheritedKeys(ctx context.Context, t *turn, number int64) ([]key, error) {
+	return readKeys(ctx, t, keysInherited, number)
 }
 
 // head gives the message that has taken m's place, m itself where none has.

@@ -2,9 +2,11 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"smtpbridge/providers/delivery"
@@ -55,6 +57,23 @@ func (c *keyColumns) keys() []key {
 		}
 	}
 	return keys
+}
+
+// readKeys gives the rows of a statement that has a kind and a digest.
+func readKeys(ctx context.Context, t *turn, s statement, args ...any) (keys []key, err error) {
+	rows, err := t.query(ctx, s, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var k key
+		if err := rows.Scan(&k.kind, &k.digest); err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, rows.Err()
 }
 
 // hash is what the index keeps of a key.

@@ -69,17 +69,40 @@ func (d *deliveries) write(ctx context.Context, t *turn, s statement, m *message
 	return d.file(ctx, t, m)
 }
 
-// telling puts on record whether a reply was given.
+// telling puts on record whether replies were given.
 type telling struct {
 	d     *deliveries
-	id    string
+	ids   []string
 	reply reply
 }
 
 func (r *telling) keep() {}
 
+// join takes in what is told of other messages.
+func (r *telling) join(other request) bool {
+	o, is := other.(*telling)
+	if is = is && o.reply == r.reply && len(r.ids) < maxTurn; is {
+		r.ids = append(r.ids, o.ids...)
+	}
+	return is
+}
+
+// do asks a server once for all.
 func (r *telling) do(ctx context.Context, t *turn) error {
-	m, err := r.d.current(ctx, t, r.id)
+	if t.db.isServer() {
+		_, err := t.exec(ctx, markReplies, int(r.reply), r.ids, r.d.since(r.d.now()))
+		return err
+	}
+	for _, id := range r.ids {
+		if err := r.mark(ctx, t, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *telling) mark(ctx context.Context, t *turn, id string) error {
+	m, err := r.d.current(ctx, t, id)
 	if err != nil || m == nil {
 		return err
 	}

@@ -199,8 +199,15 @@ func (c *pgConn) PrepareContext(_ context.Context, query string) (driver.Stmt, e
 
 // CheckNamedValue lets all through that the driver knows.
 func (c *pgConn) CheckNamedValue(v *driver.NamedValue) error {
-	if text, is := v.Value.(string); is {
-		v.Value = storable(text)
+	switch value := v.Value.(type) {
+	case string:
+		v.Value = storable(value)
+	case []string:
+		texts := make([]string, len(value))
+		for i, text := range value {
+			texts[i] = storable(text)
+		}
+		v.Value = texts
 	}
 	return nil
 }

@@ -14,13 +14,16 @@ const (
 	landMessage
 	amendMessage
 	markReply
+	markReplies
 	markContinued
 	messageByID
+	messagesByIDs
 	messageByNumber
 	messagesByKey
 	inheritKey
 	passOnKeys
 	keysInherited
+	keysKnown
 	expireMessages
 	expireKeys
 	oldestMessage
@@ -56,6 +59,8 @@ func sqliteStatements() [statements]string {
 		markContinued:   `UPDATE messages SET continued_by = ? WHERE number = ?`,
 		messageByID:     `SELECT ` + messageColumns + ` FROM messages WHERE id = ? AND received > ?`,
 		messageByNumber: `SELECT ` + messageColumns + ` FROM messages WHERE number = ? AND received > ?`,
+
+		// A server is asked messagesByIDs, keysKnown and markReplies, of many at once.
 
 		// Where several bridges share the database; 0, 1 and 2 are the kinds.
 		messagesByKey: `SELECT ` + messageColumns + ` FROM messages
@@ -110,6 +115,12 @@ func postgresStatements() [statements]string {
 			ORDER BY number DESC`
 	texts[passOnKeys] = `WITH gone AS (DELETE FROM inherited_keys WHERE number = $2 RETURNING kind, digest)
 			INSERT INTO inherited_keys (number, kind, digest) SELECT $1::bigint, kind, digest FROM gone ON CONFLICT DO NOTHING`
+	texts[messagesByIDs] = `SELECT ` + messageColumns + ` FROM messages WHERE id = ANY($1) AND received > $2`
+	texts[keysKnown] = `SELECT 0, idempotency_key FROM messages WHERE idempotency_key = ANY($1)
+			UNION ALL SELECT 1, message_key FROM messages WHERE message_key = ANY($1)
+			UNION ALL SELECT 2, content_key FROM messages WHERE content_key = ANY($1)
+			UNION ALL SELECT kind, digest FROM inherited_keys WHERE digest = ANY($1)`
+	texts[markReplies] = `UPDATE messages SET reply = $1 WHERE id = ANY($2) AND received > $3`
 	texts[pagesInUse] = `SELECT 0` // the server has its own bounds
 	texts[quotaAdd] = `INSERT INTO quotas (provider, period, used) VALUES ($1, $2, $4::bigint), ($1, $3, $4)
 			ON CONFLICT (provider, period) DO UPDATE SET used = quotas.used + excluded.used`

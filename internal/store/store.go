@@ -360,7 +360,7 @@ func (s *Store) Learn(ctx context.Context, id string, result providers.Result) e
 
 // Replied leaves behind whether the reply was given.
 func (s *Store) Replied(id string, given bool) {
-	r := &telling{d: s.deliveries, id: id, reply: replyNotGiven}
+	r := &telling{d: s.deliveries, ids: []string{id}, reply: replyNotGiven}
 	if given {
 		r.reply = replyGiven
 	}

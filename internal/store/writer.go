@@ -17,6 +17,8 @@ const (
 	tidyInterval = time.Minute
 	// retryInterval takes its place while there is something to try again.
 	retryInterval = time.Second
+	// companyInterval is how long what nobody waits for waits for a turn to go with.
+	companyInterval = 20 * time.Millisecond
 	// maxKept bounds what waits to be written again.
 	maxKept = 10_000
 	// maxTurn bounds the requests of one transaction.
@@ -46,6 +48,10 @@ type keeper interface {
 
 	keep()
 }
+
+// joiner is a request that can take in another that comes right after it and that
+// nobody waits for either. It reports whether it has.
+type joiner interface{ join(r request) bool }
 
 // call is a request on its way.
 type call struct {
@@ -80,6 +86,8 @@ func (f effectFunc) committed() { f() }
 // goroutine alone touches needs no locks.
 type writer struct {
 	session *session
+	// begun is told of the requests of each transaction, before them.
+	begun func(ctx context.Context, t *turn, calls []*call) error
 	// failed is told of a transaction that was rolled back.
 	failed func()
 	// tidy is called after each transaction with the number of its requests, and
@@ -94,6 +102,7 @@ type writer struct {
 
 	mu      sync.Mutex // guards what follows
 	queue   []*call
+	left    []*call // behind, by callers who do not wait
 	closed  bool
 	running bool
 
@@ -142,8 +151,25 @@ func (w *writer) do(ctx context.Context, r request) error {
 	return err
 }
 
-// post leaves a request behind that nobody waits for.
-func (w *writer) post(r request) error { return w.put(&call{request: r}) }
+// post leaves a request behind that nobody waits for: it goes with the next turn,
+// before the requests of that, or after a while has its own.
+func (w *writer) post(r request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	if n := len(w.left); n > 0 {
+		if last, is := w.left[n-1].request.(joiner); is && last.join(r) {
+			return nil
+		}
+	}
+	w.left = append(w.left, &call{request: r})
+	if len(w.left) == 1 {
+		w.signal()
+	}
+	return nil
+}
 
 func (w *writer) put(c *call) error {
 	w.mu.Lock()
@@ -201,12 +227,20 @@ func (w *writer) close() {
 func (w *writer) run(ctx context.Context) error {
 	defer close(w.gone)
 	ctx = context.WithoutCancel(ctx) // a watched context costs a goroutine for each statement
-	idle, retry := w.after(tidyInterval), (<-chan time.Time)(nil)
-	for {
-		calls, open := w.take()
+	idle := w.after(tidyInterval)
+	var retry, company <-chan time.Time
+	for alone := false; ; {
+		calls, open := w.take(alone)
+		alone = false
 		if len(calls) == 0 && open {
+			if company == nil && w.hasLeft() {
+				company = w.after(companyInterval)
+			}
 			select {
 			case <-w.wake:
+				continue
+			case <-company:
+				company, alone = nil, true
 				continue
 			case <-retry:
 				retry = nil
@@ -231,16 +265,27 @@ func (w *writer) run(ctx context.Context) error {
 
 // take gives what has come, and whether more may come. Those whose answer was
 // just given are on their way with their next request: it lets them run as long
-// as more comes of it, which halves the transactions of a busy bridge.
-func (w *writer) take() (calls []*call, open bool) {
+// as more comes of it, which halves the transactions of a busy bridge. What was
+// left behind comes first, and alone only if it is to, or at the end.
+func (w *writer) take(alone bool) (calls []*call, open bool) {
 	for last, n := -1, w.waiting(); n > 0 && n != last && n < maxTurn; {
 		runtime.Gosched()
 		last, n = n, w.waiting()
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	calls, w.queue = w.queue, nil
+	if len(w.queue) == 0 && !alone && !w.closed {
+		return nil, true
+	}
+	calls = append(w.left, w.queue...)
+	w.left, w.queue = nil, nil
 	return calls, !w.closed
+}
+
+func (w *writer) hasLeft() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.left) > 0
 }
 
 func (w *writer) waiting() int {
@@ -311,6 +356,10 @@ func (w *writer) commit(ctx context.Context, calls []*call) error {
 func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 	if err := t.begin(ctx); err != nil {
 		return &beginError{fmt.Errorf("beginning: %w", err)}
+	}
+	if err := w.begun(ctx, t, calls); err != nil {
+		t.rollback(ctx)
+		return err
 	}
 	for _, c := range calls {
 		c.err = nil
