@@ -34,7 +34,7 @@ const (
 	// eventsBefore are those of events, by their sequence, that are not the first of
 	// their kind to a recipient of a message.
 	eventsBefore = `SELECT column4 FROM (VALUES {?, ?, ?, CAST(? AS BIGINT)}) AS asked WHERE EXISTS (SELECT 1 FROM events
-		WHERE message_id = column1 AND message_id <> '' AND recipient = column2 AND type = column3 AND sequence < column4)`
+		WHERE message_id = column1 AND message_id <> '' AND recipient || '' = column2 AND type || '' = column3 AND sequence < column4)`
 )
 
 // counted is what a count is of.

@@ -318,6 +318,7 @@ type Page struct {
 type conditions struct {
 	texts []string
 	args  []any
+	led   bool // there is one that an index may lead to
 }
 
 func (c *conditions) add(text string, args ...any) {
@@ -325,10 +326,17 @@ func (c *conditions) add(text string, args ...any) {
 	c.args = append(c.args, args...)
 }
 
-// equal asks for a value, where one is given.
+// equal asks for a value, where one is given. Only the first may lead through an
+// index, so it must be what the fewest rows have in common: a database does not
+// know, and may well read all events of a type to find those of a recipient.
 func (c *conditions) equal(column, value string) {
-	if value != "" {
+	switch {
+	case value == "":
+	case c.led:
+		c.add(column+" || '' = ?", value)
+	default:
 		c.add(column+" = ?", value)
+		c.led = true
 	}
 }
 

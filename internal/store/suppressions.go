@@ -31,7 +31,7 @@ const (
 
 	// lastAccepted is found among the events: to write it down for each mail would cost
 	// the SMTP path a place of its own in the file.
-	lastAccepted = `SELECT event FROM events WHERE recipient = ? AND type = 'accepted' ORDER BY sequence DESC LIMIT 1`
+	lastAccepted = `SELECT event FROM events WHERE recipient = ? AND type || '' = 'accepted' ORDER BY sequence DESC LIMIT 1`
 )
 
 // act does to a recipient, whose standing is loaded, what the rules say of an event.

@@ -32,10 +32,11 @@ CREATE TABLE events (
 	recipient TEXT COLLATE "C" NOT NULL,
 	event TEXT COLLATE "C" NOT NULL -- JSON, the shape of the API without the sequence
 );
-CREATE INDEX events_message ON events (message_id) WHERE message_id <> '';
-CREATE INDEX events_recipient ON events (recipient);
-CREATE INDEX events_type ON events (type);
-CREATE INDEX events_provider ON events (provider);
+-- With the sequence, in which they are asked for.
+CREATE INDEX events_message ON events (message_id, sequence) WHERE message_id <> '';
+CREATE INDEX events_recipient ON events (recipient, sequence);
+CREATE INDEX events_type ON events (type, sequence);
+CREATE INDEX events_provider ON events (provider, sequence);
 
 -- Events that nobody was told to pass on, since who stored them could not: the
 -- bridge does once it runs.
