@@ -123,7 +123,7 @@ func (h *History) prepare(ctx context.Context) (err error) {
 	}
 	h.prepared = make(map[statementFor]*sql.Stmt)
 	for _, text := range historyStatements() {
-		for _, of := range shapes(text) {
+		for _, of := range h.db.shapes(text) {
 			if h.prepared[of], err = h.db.PrepareContext(ctx, h.db.returning(of.String())); err != nil { //nolint:sqlclosecheck // close does
 				return fmt.Errorf("preparing %s: %w", text, err)
 			}
@@ -332,7 +332,8 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 		return h.db.explain(fmt.Errorf("beginning: %w", err))
 	}
 	w := &work{
-		tx: tx, number: h.number, server: h.db.isServer(), prepared: h.prepared, outbox: h.outbox, owing: h.owing, names: h.names,
+		tx: tx, number: h.number, server: h.db.isServer(), portions: h.db.portions(), prepared: h.prepared,
+		outbox: h.outbox, owing: h.owing, names: h.names,
 		statements: make(map[statementFor]*sql.Stmt), tallies: make(map[counted]tally), standings: make(map[string]*standing),
 	}
 	defer w.end()

@@ -19,6 +19,7 @@ type work struct {
 	number     int64 // among those of this bridge
 	lost       bool  // its COMMIT never came
 	server     bool
+	portions   []int                      // of rows, for which there are statements
 	prepared   map[statementFor]*sql.Stmt // those of the connection
 	statements map[statementFor]*sql.Stmt // those of tx, which closes them
 	outbox     Outbox
@@ -75,25 +76,37 @@ func (s statementFor) String() string {
 	return before + row + strings.Repeat(", "+row, s.rows-1) + after
 }
 
+// manyRows are the most that a statement is made for.
+const manyRows = 64
+
+// portions are how many rows there are statements for, the most first. A server is
+// far away; SQLite keeps each compiled, in memory that a small bridge does not have.
+func (d *database) portions() []int {
+	if d.isServer() {
+		return []int{manyRows, 8, 1}
+	}
+	return []int{16, 4, 1}
+}
+
 // shapes are the statements that are prepared for a text.
-func shapes(text string) []statementFor {
+func (d *database) shapes(text string) (all []statementFor) {
 	if !strings.Contains(text, "{") {
 		return []statementFor{{text, 1}}
 	}
-	return []statementFor{{text, 1}, {text, someRows}, {text, manyRows}}
+	for _, rows := range d.portions() {
+		all = append(all, statementFor{text, rows})
+	}
+	return all
 }
 
-const someRows, manyRows = 8, 64
-
 // portion is how many of n rows the next statement takes.
-func portion(n int) int {
-	switch {
-	case n >= manyRows:
-		return manyRows
-	case n >= someRows:
-		return someRows
+func (w *work) portion(n int) int {
+	for _, rows := range w.portions {
+		if n >= rows {
+			return rows
+		}
 	}
-	return 1
+	return n // there are none
 }
 
 // column makes rows of one value each.
@@ -108,7 +121,7 @@ func column[T any](values []T) [][]any {
 // putRows runs a statement with braces for all rows.
 func (w *work) putRows(ctx context.Context, text string, rows [][]any) error {
 	for len(rows) > 0 {
-		n := portion(len(rows))
+		n := w.portion(len(rows))
 		if _, err := w.runFor(ctx, statementFor{text, n}, slices.Concat(rows[:n]...)); err != nil {
 			return err
 		}
@@ -120,7 +133,7 @@ func (w *work) putRows(ctx context.Context, text string, rows [][]any) error {
 // askRows has all rows scanned that a statement with braces gives for rows.
 func (w *work) askRows(ctx context.Context, text string, rows [][]any, scan func(*sql.Rows) error) error {
 	for len(rows) > 0 {
-		n := portion(len(rows))
+		n := w.portion(len(rows))
 		if err := w.ask(ctx, statementFor{text, n}, slices.Concat(rows[:n]...), scan); err != nil {
 			return err
 		}
