@@ -86,6 +86,10 @@ func (h *History) takeChanges(ctx context.Context, c *heldCounts) (changes int, 
 		if err := json.Unmarshal([]byte(text), &e); err != nil {
 			return 0, fmt.Errorf("reading event %d: %w", sequence, err)
 		}
+		c.upTo = max(c.upTo, sequence)
+		if len(e.Raw) > 0 {
+			continue // a rehearsal, which has changed nothing
+		}
 		reason, n := events.Reason(e.Reason), int64(1)
 		if of == events.SuppressionRemoved {
 			n = -1
@@ -93,7 +97,6 @@ func (h *History) takeChanges(ctx context.Context, c *heldCounts) (changes int, 
 		if c.byReason[reason] += n; c.byReason[reason] == 0 {
 			delete(c.byReason, reason)
 		}
-		c.upTo = max(c.upTo, sequence)
 	}
 	return changes, h.readError(rows.Err())
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
+	"maps"
 
 	"smtpbridge/events"
 	"smtpbridge/providers"
@@ -37,8 +37,9 @@ type report struct {
 type arrival struct {
 	events.Added
 
-	report *report
-	record *delivery.Record // of its message; nil where there is none
+	report  *report
+	unnamed bool             // it does not say of which message it is
+	record  *delivery.Record // of its message; nil where there is none
 }
 
 // Add stores the events of a call by a provider, with what they do by the rules,
@@ -93,39 +94,34 @@ func (h *History) arrivals(ctx context.Context, w *work, reports []*report) (all
 	})
 	for _, c := range reports {
 		c.added = nil
-		if c.batch.Nonce != "" && !unused[c.batch.Nonce] {
+		nonce := w.kept(c.batch.Nonce)
+		if nonce != "" && !unused[nonce] {
 			continue
 		}
-		delete(unused, c.batch.Nonce) // the same again is used
+		delete(unused, nonce) // the same again is used
 		for _, e := range c.batch.Events {
-			all = append(all, &arrival{Added: events.Added{Event: e}, report: c})
+			all = append(all, &arrival{Added: events.Added{Event: e}, report: c, unnamed: e.MessageID == ""})
 		}
 	}
 	return all, err
 }
 
-// correlate finds the messages of events, and takes in what an event says of its
-// message.
+// correlate finds the messages of events, and takes in what each says of its
+// message: by that those that come after it may be found.
 func (w *work) correlate(ctx context.Context, all []*arrival) error {
-	if err := w.findMessages(ctx, all); err != nil {
+	records := make(map[string]*delivery.Record)
+	if err := w.findMessages(ctx, all, records); err != nil {
 		return err
 	}
-	var ids []string
-	for _, a := range all {
-		if a.MessageID != "" {
-			ids = append(ids, a.MessageID)
-		}
-	}
-	slices.Sort(ids)
-	records, err := w.records(ctx, slices.Compact(ids))
-	if err != nil {
-		return err
-	}
-	for _, a := range all {
+	for i, a := range all {
 		if a.record = records[a.MessageID]; a.record == nil {
 			continue
 		}
-		if err := w.settle(ctx, a.record, a.Event); err != nil {
+		settled, err := w.settle(ctx, a.record, a.Event)
+		if err == nil && settled {
+			err = w.findMessages(ctx, all[i+1:], records)
+		}
+		if err != nil {
 			return err
 		}
 		a.describe()
@@ -145,15 +141,32 @@ func (a *arrival) describe() {
 	}
 }
 
-// findMessages finds the messages of events that do not name them, by the id that
-// the provider gave.
-func (w *work) findMessages(ctx context.Context, all []*arrival) error {
+// findMessages finds the messages of events, and their records.
+func (w *work) findMessages(ctx context.Context, all []*arrival, records map[string]*delivery.Record) error {
+	if err := w.findByProviderID(ctx, all); err != nil {
+		return err
+	}
+	var ids []string
+	for _, a := range all {
+		if _, asked := records[a.MessageID]; a.MessageID != "" && !asked {
+			ids = append(ids, a.MessageID)
+			records[a.MessageID] = nil // unless it is found
+		}
+	}
+	found, err := w.records(ctx, ids)
+	maps.Copy(records, found)
+	return err
+}
+
+// findByProviderID finds the messages of events that do not name them, by the id
+// that the provider gave.
+func (w *work) findByProviderID(ctx context.Context, all []*arrival) error {
 	type key struct{ provider, id, recipient string }
-	keyOf := func(a *arrival) key { return key{a.Provider, a.ProviderMessageID, a.Recipient} }
+	keyOf := func(a *arrival) key { return key{w.kept(a.Provider), w.kept(a.ProviderMessageID), w.kept(a.Recipient)} }
 	found := make(map[key]string)
 	var rows [][]any
 	for _, a := range all {
-		if a.MessageID == "" && a.ProviderMessageID != "" {
+		if a.unnamed && a.ProviderMessageID != "" {
 			rows = append(rows, []any{a.Provider, a.ProviderMessageID, a.Recipient})
 		}
 	}
@@ -169,7 +182,7 @@ func (w *work) findMessages(ctx context.Context, all []*arrival) error {
 		return nil
 	})
 	for _, a := range all {
-		if a.MessageID == "" {
+		if a.unnamed {
 			a.MessageID = found[keyOf(a)]
 		}
 	}
@@ -178,8 +191,7 @@ func (w *work) findMessages(ctx context.Context, all []*arrival) error {
 
 // settle puts right what the log says of a recipient: the provider that tells of
 // a message has it.
-func (w *work) settle(ctx context.Context, r *delivery.Record, e events.Event) error {
-	changed := false
+func (w *work) settle(ctx context.Context, r *delivery.Record, e events.Event) (settled bool, err error) {
 	for i := range r.Recipients {
 		to := &r.Recipients[i]
 		asked := to.Provider == "" || to.Provider == e.Provider
@@ -187,13 +199,13 @@ func (w *work) settle(ctx context.Context, r *delivery.Record, e events.Event) e
 			*to = delivery.Recipient{
 				Recipient: to.Recipient, State: providers.Accepted, Provider: e.Provider, ProviderID: e.ProviderMessageID,
 			}
-			changed = true
+			settled = true
 		}
 	}
-	if !changed {
-		return nil
+	if !settled {
+		return false, nil
 	}
-	return w.putRecords(ctx, []*delivery.Record{r})
+	return true, w.putRecords(ctx, []*delivery.Record{r})
 }
 
 // store writes events, counts them, and gives those that were not known, with what

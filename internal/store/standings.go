@@ -45,6 +45,7 @@ func (s *stamps) standing() events.Standing {
 func (w *work) loadStandings(ctx context.Context, addresses []string) error {
 	var unknown []string
 	for _, address := range addresses {
+		address = w.kept(address)
 		if w.standings[address] == nil {
 			w.standings[address] = new(standing)
 			unknown = append(unknown, address)

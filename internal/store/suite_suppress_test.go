@@ -460,6 +460,11 @@ func testSuppressionCounts(t *testing.T, create func(t *testing.T) storetest.Dat
 	b.add(with(b.event("1", events.Resubscribed, "1@example.com", time.Hour), scoped("tag:news")))
 	b.add(b.event("2", events.Complained, "1@example.com", time.Hour))
 	check("by events", "complaint:1 manual:3 unsubscribe:1")
+	b.add(
+		with(b.event("3", events.SuppressionAdded, "1@example.com", 0), func(e *events.Event) { e.Reason = "rehearsed" }),
+		with(b.event("4", events.SuppressionRemoved, "1@example.com", 0), func(e *events.Event) { e.Reason = string(events.Manual) }),
+	)
+	check("rehearsed", "complaint:1 manual:3 unsubscribe:1")
 	if err := b.History().Lift(t.Context(), "1@example.com", nil); err != nil {
 		t.Fatal(err)
 	}

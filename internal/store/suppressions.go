@@ -36,7 +36,7 @@ const (
 
 // act does to a recipient, whose standing is loaded, what the rules say of an event.
 func (h *History) act(ctx context.Context, w *work, e events.Event, rules events.Rules) error {
-	known := w.standings[e.Recipient]
+	known := w.standings[w.kept(e.Recipient)]
 	s := known.Standing
 	if e.Suppresses() {
 		var err error
@@ -285,7 +285,7 @@ func (h *History) Lift(ctx context.Context, address string, of *string) error {
 		if err := w.loadStandings(ctx, []string{address}); err != nil {
 			return err
 		}
-		w.standings[address].SoftBounces = 0
+		w.standings[w.kept(address)].SoftBounces = 0
 		return h.lifted(ctx, w, gone)
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {

@@ -118,6 +118,14 @@ func column[T any](values []T) [][]any {
 	return rows
 }
 
+// kept is a text as the database gives it back: there it may be the same as another.
+func (w *work) kept(text string) string {
+	if w.server {
+		return storable(text)
+	}
+	return text
+}
+
 // putRows runs a statement with braces for all rows.
 func (w *work) putRows(ctx context.Context, text string, rows [][]any) error {
 	for len(rows) > 0 {
