@@ -37,9 +37,8 @@ type report struct {
 type arrival struct {
 	events.Added
 
-	report  *report
-	unnamed bool             // it does not say of which message it is
-	record  *delivery.Record // of its message; nil where there is none
+	report *report
+	record *delivery.Record // of its message; nil where there is none
 }
 
 // Add stores the events of a call by a provider, with what they do by the rules,
@@ -100,14 +99,14 @@ func (h *History) arrivals(ctx context.Context, w *work, reports []*report) (all
 		}
 		delete(unused, nonce) // the same again is used
 		for _, e := range c.batch.Events {
-			all = append(all, &arrival{Added: events.Added{Event: e}, report: c, unnamed: e.MessageID == ""})
+			all = append(all, &arrival{Added: events.Added{Event: e}, report: c})
 		}
 	}
 	return all, err
 }
 
 // correlate finds the messages of events, and takes in what each says of its
-// message: by that those that come after it may be found.
+// message: by that those that come after it may be found, if they were not.
 func (w *work) correlate(ctx context.Context, all []*arrival) error {
 	records := make(map[string]*delivery.Record)
 	if err := w.findMessages(ctx, all, records); err != nil {
@@ -166,7 +165,7 @@ func (w *work) findByProviderID(ctx context.Context, all []*arrival) error {
 	found := make(map[key]string)
 	var rows [][]any
 	for _, a := range all {
-		if a.unnamed && a.ProviderMessageID != "" {
+		if a.MessageID == "" && a.ProviderMessageID != "" {
 			rows = append(rows, []any{a.Provider, a.ProviderMessageID, a.Recipient})
 		}
 	}
@@ -182,7 +181,7 @@ func (w *work) findByProviderID(ctx context.Context, all []*arrival) error {
 		return nil
 	})
 	for _, a := range all {
-		if a.unnamed {
+		if a.MessageID == "" {
 			a.MessageID = found[keyOf(a)]
 		}
 	}
