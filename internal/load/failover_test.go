@@ -24,8 +24,9 @@ import (
 const (
 	// threshold failures open a breaker, which then stays open.
 	threshold = 3
-	// hungTimeout is the time-out of a provider that does not answer.
-	hungTimeout = 500 * time.Millisecond
+	// hungTimeout is the time-out of a provider that does not answer, and time
+	// enough to hand it a mail on a machine that is busy: else it has not got it.
+	hungTimeout = 2 * time.Second
 	// mailsAfter are sent by clientsAfter clients once the breakers are open.
 	mailsAfter   = 50
 	clientsAfter = 5
@@ -318,12 +319,20 @@ func requests(t *testing.T, at addresses, provider string) int {
 	return total
 }
 
-// serveRefused: nobody listens there any more.
+// serveRefused: nobody listens there, nor can while the test runs, for the port
+// is that of a connection.
 func serveRefused(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
-	_ = l.Close()
-	return "http://" + l.Addr().String()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		_ = l.Close()
+	})
+	return "http://" + conn.LocalAddr().String()
 }
 
 // serveNoTLS answers a TLS handshake in plain text.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net"
@@ -94,10 +95,13 @@ func start(tb testing.TB, cmd *exec.Cmd) int {
 	return cmd.Process.Pid
 }
 
-// freeAddress is a port that nobody listens on.
+// freeAddress is a port that nobody listens on, of an IP address of its own: one
+// of 127.0.0.1 may be somebody else's before the bridge listens on it.
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	own := make([]byte, 3)
+	_, _ = rand.Read(own) // it never fails
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+own[0]%254, own[1], 1+own[2]%254))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (m *member) suppressions(t *testing.T, input, want string, args ...string) 
 // expectSoon waits for a reply at each bridge.
 func expectSoon(t *testing.T, bridges []string, recipient, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a second, on a machine that is busy
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // a second, on a machine that is busy
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -343,6 +343,7 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	if err := w.conclude(ctx, h.now()); err != nil {
 		return h.db.explain(err)
 	}
+	h.held.add(w.suppressed, 0) // before it can be read: from then on nobody in it is sent to
 	if err := tx.Commit(); err != nil {
 		return h.db.explain(h.resolve(ctx, w, fmt.Errorf("committing: %w", err)))
 	}
@@ -388,7 +389,6 @@ func (h *History) settle(ctx context.Context) error {
 // committed does what comes after a transaction.
 func (h *History) committed(w *work) {
 	h.broken.Store(false)
-	h.held.add(w.suppressed, 0)
 	if len(w.sequences) > 0 && h.outbox != nil {
 		h.outbox.Wake()
 	}

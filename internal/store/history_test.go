@@ -58,6 +58,13 @@ func (g *gate) Enqueue(_ context.Context, _ *sql.Tx, sequences []int64) error {
 
 func (g *gate) Wake() { <-g.shut }
 
+// told reports that something is being committed.
+func (g *gate) told() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.sequences) > 0
+}
+
 // A statement that fails in the middle of a call leaves nothing of it, and those
 // who share the transaction are stored.
 func TestHistoryAllOrNothing(t *testing.T) {
@@ -76,6 +83,9 @@ func TestHistoryAllOrNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	for !g.told() { // from then on whoever comes waits
+		runtime.Gosched()
+	}
 	const callers = 10
 	for i := range callers {
 		all.Go(func() {

@@ -121,7 +121,7 @@ func (s Suite) testSecret(t *testing.T) {
 		})
 		s.checkSecret(t, c.name, base)
 	}
-	s.checkSecret(t, "refused connection", refusing(t))
+	s.checkSecret(t, "refused connection", Refusing(t))
 }
 
 // checkSecret: no 12 octets of the secret leave.

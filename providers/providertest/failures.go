@@ -13,8 +13,12 @@ import (
 	"smtpbridge/providers"
 )
 
-// brief is the provider's timeout where a test waits for it.
-const brief = 700 * time.Millisecond
+// The provider's timeout where a test waits for it: brief where nothing can be
+// handed over, ample where it must be before, also on a machine that is busy.
+const (
+	brief = 700 * time.Millisecond
+	ample = 2 * time.Second
+)
 
 // failures are connections that fail, and what is known afterwards.
 var failures = []struct {
@@ -32,8 +36,8 @@ var failures = []struct {
 	{"close after the body", false, patience, afterBody(""), providers.Ambiguous, providers.NetworkError},
 	{"close after a large body", true, patience, afterBody(""), providers.Ambiguous, providers.NetworkError},
 	{"reset after the body", false, patience, resetAfterBody, providers.Ambiguous, providers.NetworkError},
-	{"stall after the body", false, brief, stallAfterBody, providers.Ambiguous, providers.NetworkError},
-	{"trickle", false, brief, trickle, providers.Ambiguous, providers.NetworkError},
+	{"stall after the body", false, ample, stallAfterBody, providers.Ambiguous, providers.NetworkError},
+	{"trickle", false, ample, trickle, providers.Ambiguous, providers.NetworkError},
 	{"half a status line", false, patience, afterBody("HTTP/1.1 20"), providers.Ambiguous, providers.NetworkError},
 	{"no HTTP", false, patience, afterBody("220 smtp.example.com ESMTP\r\n"), providers.Ambiguous, providers.NetworkError},
 	{
@@ -57,7 +61,7 @@ func (s Suite) testFailures(t *testing.T) {
 	}
 	t.Run("early refusal", s.testEarlyRefusal)
 	t.Run("refused connection", func(t *testing.T) {
-		outcome := s.provider(t, refusing(t), patience).Send(t.Context(), Message(t, small, two...))
+		outcome := s.provider(t, Refusing(t), patience).Send(t.Context(), Message(t, small, two...))
 		checkAll(t, outcome, providers.Refused, providers.NetworkError)
 	})
 	t.Run("no TLS", func(t *testing.T) {
@@ -131,15 +135,23 @@ func listen(t *testing.T, serve func(context.Context, *net.TCPConn)) string {
 	return "http://" + listener.Addr().String()
 }
 
-// refusing is the base URL of a port where nobody listens.
-func refusing(t *testing.T) string {
+// Refusing is the base URL of a port where nobody listens, nor can until the test
+// ends, for it is that of a connection.
+func Refusing(t *testing.T) string {
 	t.Helper()
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatalf("listening: %v", err)
 	}
-	defer listener.Close() //nolint:errcheck // it served its purpose
-	return "http://" + listener.Addr().String()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatalf("connecting: %v", err)
+	}
+	t.Cleanup(func() {
+		conn.Close()     //nolint:errcheck // it served its purpose
+		listener.Close() //nolint:errcheck // it too
+	})
+	return "http://" + conn.LocalAddr().String()
 }
 
 func resetConn(_ context.Context, conn *net.TCPConn) {
@@ -200,7 +212,7 @@ func stallAfterBody(ctx context.Context, conn *net.TCPConn) {
 // trickle answers one octet now and then, and never comes to an end in time.
 func trickle(ctx context.Context, conn *net.TCPConn) {
 	readRequest(conn)
-	ticker := time.NewTicker(brief / 4)
+	ticker := time.NewTicker(ample / 4)
 	defer ticker.Stop()
 	for _, octet := range []byte("HTTP/1.1 202 Accepted\r\n\r\n") {
 		select {

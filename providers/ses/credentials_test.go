@@ -210,10 +210,8 @@ func TestCredentialsOfAnInstance(t *testing.T) {
 }
 
 // failing is a chain that gives nothing.
-func failing(t *testing.T, a *ses.Adapter) *providers.Error {
+func failing(ctx context.Context, t *testing.T, a *ses.Adapter) *providers.Error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
 	err := a.Authorize(ctx, request(t, http.MethodGet, "https://email.eu-west-1.amazonaws.com/", ""))
 	classified, ok := errors.AsType[*providers.Error](err)
 	if !ok {
@@ -223,14 +221,6 @@ func failing(t *testing.T, a *ses.Adapter) *providers.Error {
 		t.Errorf("the error repeats a secret: %s", text)
 	}
 	return classified
-}
-
-// gone is the address of an endpoint that is no more.
-func gone(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.NotFoundHandler())
-	server.Close()
-	return server.URL
 }
 
 // hanging does not answer until the test ends.
@@ -265,6 +255,7 @@ func TestWithoutCredentials(t *testing.T) {
 		file, configFile string            // the shared files
 		env              map[string]string // besides
 		sts, container   http.HandlerFunc
+		hangs            bool // until nobody waits any more
 		want             providers.Category
 		words            string
 	}{
@@ -287,12 +278,12 @@ func TestWithoutCredentials(t *testing.T) {
 		},
 		{name: "STS throttles", sts: stsError(400, "Throttling", "Rate exceeded"), want: providers.ServiceUnavailable, words: "Throttling"},
 		{name: "STS fails", sts: status(503, ""), want: providers.ServiceUnavailable, words: "at present"},
-		{name: "no STS", sts: status(200, ""), env: map[string]string{stsURL: gone(t)}, want: providers.NetworkError, words: "does not answer"},
+		{name: "no STS", sts: status(200, ""), env: map[string]string{stsURL: providertest.Refusing(t)}, want: providers.NetworkError, words: "does not answer"},
 		{name: "container refuses", container: status(403, "hidden"), want: providers.Authentication, words: "set access_key_id"},
 		{name: "container fails", container: status(500, `{"code":"InternalServerError","message":"hidden"}`), want: providers.ServiceUnavailable, words: "at present"},
 		{name: "container elsewhere", env: map[string]string{container: "http://192.0.2.1/"}, want: providers.Authentication, words: "set access_key_id"},
-		{name: "no container", env: map[string]string{container: gone(t)}, want: providers.NetworkError, words: "does not answer"},
-		{name: "container that hangs", env: map[string]string{container: hanging(t)}, want: providers.NetworkError, words: "does not answer"},
+		{name: "no container", env: map[string]string{container: providertest.Refusing(t)}, want: providers.NetworkError, words: "does not answer"},
+		{name: "container that hangs", env: map[string]string{container: hanging(t)}, hangs: true, want: providers.NetworkError, words: "does not answer"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := isolate(t)
@@ -307,7 +298,13 @@ func TestWithoutCredentials(t *testing.T) {
 			}
 			write(t, filepath.Join(dir, "credentials"), c.file)
 			write(t, filepath.Join(dir, "config"), c.configFile)
-			if got := failing(t, ofChain()); got.Category != c.want || !strings.Contains(got.Message, c.words) {
+			ctx := t.Context()
+			if c.hangs {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, time.Second)
+				defer cancel()
+			}
+			if got := failing(ctx, t, ofChain()); got.Category != c.want || !strings.Contains(got.Message, c.words) {
 				t.Errorf("the error is %v, want %s with %q", got, c.want, c.words)
 			}
 		})
@@ -319,7 +316,7 @@ func TestCredentialsAreAskedForAgain(t *testing.T) {
 	dir := isolate(t)
 	t.Setenv("AWS_PROFILE", "mail")
 	a := ofChain()
-	failing(t, a)
+	failing(t.Context(), t, a)
 	write(t, filepath.Join(dir, "credentials"), "[mail]\naws_access_key_id = "+accessKey+"\naws_secret_access_key = "+secretKey+"\naws_session_token = "+token+"\n")
 	checkSends(t, a)
 
@@ -333,7 +330,7 @@ func TestCredentialsAreAskedForAgain(t *testing.T) {
 		w.Write([]byte(keysAsJSON(time.Now().Add(time.Hour))))
 	}))
 	a = ofChain()
-	failing(t, a)
+	failing(t.Context(), t, a)
 	if got := asked.Load(); got != 1 {
 		t.Errorf("the SDK asks %d times, want once: who tries again is decided elsewhere", got)
 	}
@@ -343,7 +340,7 @@ func TestCredentialsAreAskedForAgain(t *testing.T) {
 // A mail that was never signed was never sent.
 func TestUnsignedIsRefused(t *testing.T) {
 	isolate(t)
-	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", gone(t))
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", providertest.Refusing(t))
 	transport := httpapi.NewTransport()
 	defer transport.CloseIdleConnections()
 	outcome := httpapi.New(httpapi.DefaultConfig("ses"), ofChain(), transport).
