@@ -97,7 +97,7 @@ func (w *work) repeated(ctx context.Context, all []*events.Event) (map[int64]boo
 }
 
 func (w *work) tally(e *events.Event, d Dimension, name string, unique int64) {
-	key := counted{hour(e.Timestamp), d, name, e.Type}
+	key := counted{hour(e.Timestamp), d, storable(name), e.Type} // as the table has it, or two of them might be one row
 	w.tallies[key] = w.tallies[key].plus(tally{1, unique})
 }
 

@@ -98,6 +98,7 @@ func (h *History) arrivals(ctx context.Context, w *work, reports []*report) (all
 		}
 		delete(unused, c.batch.Nonce) // the same again is used
 		for _, e := range c.batch.Events {
+			e.Recipient = storable(e.Recipient) // it is what standings are found by
 			all = append(all, &arrival{Added: events.Added{Event: e}, report: c})
 		}
 	}
