@@ -500,6 +500,6 @@ func historyStatements() []string {
 		putMessages, putRecipients, putProgress, getProgress, getRecord,
 		addEvents, useNonces, messagesOf, recordsOf, eventsBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
-		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold,
+		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold, oldProgress,
 	}...)
 }

@@ -318,6 +318,9 @@ func remedyOf(err error) string {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return "; it does not answer in time"
 		}
+		if isAway(err) {
+			return "; see that the server of store.url is up and can be reached"
+		}
 		return ""
 	}
 	switch {
@@ -325,7 +328,7 @@ func remedyOf(err error) string {
 		return "; check the user in store.url and store.password"
 	case pg.Code == "3D000":
 		return "; create the database, or name another in store.url"
-	case pg.Code == "42501":
+	case pg.Code == "42501" || pg.Code == "3F000": // the second where a schema may not even be used
 		return "; the user must be allowed to create schemas in the database, or own the schemas bridge_delivery and bridge_history"
 	case pg.Code == onlyReads:
 		return "; it only reads: write the address of the server that writes, or target_session_attrs=read-write, in store.url"
