@@ -2,6 +2,7 @@ package forward_test
 
 import (
 	"database/sql"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,4 +121,39 @@ func TestServerWasAway(t *testing.T) {
 	if got := app.await(t, 10); len(got) == 0 {
 		t.Errorf("sent %v", got)
 	}
+}
+
+// A bridge whose connection was lost while the server has not noticed holds its
+// name again once that has: else the others would send what it sends, too.
+func TestLostNameIsHeldAgain(t *testing.T) {
+	t.Parallel()
+	url := postgrestest.Start(t).Database(t)
+	app := newApplication(t)
+	db := openServer(t, url)
+	b := newSharing(t, openServer(t, url), app.config())
+	b.Hurry(forward.Attempts)
+	b.start(t)
+	b.enqueue(t, 1, 1)
+	app.await(t, 1)
+
+	const ours = `FROM pg_locks WHERE locktype = 'advisory' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	lost := openServer(t, url)
+	lost.SetMaxOpenConns(1)
+	const lose = `DO $$ DECLARE held record; BEGIN
+		SELECT pid, classid::bigint << 32 | objid::bigint AS name INTO held ` + ours + `;
+		PERFORM pg_terminate_backend(held.pid);
+		PERFORM pg_advisory_lock(held.name);
+	END $$`
+	if _, err := lost.ExecContext(t.Context(), lose); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the bridge notices", func() bool { return strings.Contains(b.log.String(), "is not free yet") })
+	if err := lost.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its name is held", func() bool {
+		var n int
+		return db.QueryRowContext(t.Context(), `SELECT count(*) `+ours).Scan(&n) == nil && n == 1
+	})
 }

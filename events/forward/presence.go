@@ -42,6 +42,10 @@ const (
 	unlockMigration = `SELECT pg_advisory_unlock(hashtextextended('smtp-bridge forward', 0))`
 )
 
+// errName says that the server has not noticed yet that a connection was lost, or
+// that another bridge is just taking over.
+var errName = errors.New("the lock of the bridge's name is not free yet")
+
 // watch looks again and again until ctx ends.
 func (p *presence) watch(ctx context.Context) {
 	tick := time.NewTicker(p.interval)
@@ -93,9 +97,14 @@ func (p *presence) hold(ctx context.Context) (err error) {
 		p.conn = nil
 		return fmt.Errorf("connecting: %w", err)
 	}
-	if _, err := p.conn.ExecContext(ctx, holdName, p.name); err != nil {
+	var held bool
+	if err := p.conn.QueryRowContext(ctx, holdName, p.name).Scan(&held); err != nil {
 		p.leave()
 		return fmt.Errorf("holding the name: %w", err)
+	}
+	if !held {
+		p.leave()
+		return errName
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -104,7 +105,8 @@ func (h *History) adoptOnce(ctx context.Context, deliveries *database) error {
 	if _, err := deliveries.ExecContext(ctx, sweepShared, since, until); err != nil {
 		return fmt.Errorf("settling what was in flight: %w", err)
 	}
-	return h.takeOver(ctx, deliveries, landedShared, []any{h.instance, now.UnixNano(), since, until, h.kept(now)})
+	const own = math.MaxInt64 // says so itself
+	return h.takeOver(ctx, deliveries, landedShared, []any{h.instance, own, since, until, h.kept(now)})
 }
 
 // takeOver writes what a query gives.

@@ -203,8 +203,10 @@ const (
 	// oldCounts: an hour goes once all of it is too old; those by what an application
 	// has named, without end perhaps, sooner where memory is crowded.
 	oldCounts = `DELETE FROM counts WHERE hour <= ?1 AND (hour < ?1 OR ?2 AND dimension <> 'provider')`
-	oldUntold = `DELETE FROM untold WHERE sequence < (SELECT COALESCE(MIN(sequence), 0) FROM events)`
-	pagesUsed = `SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count`
+	// oldProgress is that of bridges that have not written for long: they are gone.
+	oldProgress = `DELETE FROM progress WHERE value < ?`
+	oldUntold   = `DELETE FROM untold WHERE sequence < (SELECT COALESCE(MIN(sequence), 0) FROM events)`
+	pagesUsed   = `SELECT page_count - freelist_count FROM pragma_page_count, pragma_freelist_count`
 	// firstTenth is when the oldest tenth of the rows had come.
 	firstTenth = `SELECT MAX(
 		COALESCE((SELECT received FROM events ORDER BY sequence LIMIT 1 OFFSET (SELECT COUNT(*) / 10 FROM events)), 0),
@@ -220,7 +222,8 @@ func (h *History) tidy(ctx context.Context) error {
 	if h.retention <= 0 {
 		return nil
 	}
-	a := age{until: h.now().Add(-h.retention), nonces: h.now().Add(-nonceRetention)}
+	now := h.now()
+	a := age{until: now.Add(-h.retention), nonces: now.Add(-nonceRetention), bridges: now.AddDate(0, -quotaMonths, 0)}
 	for more := true; more && ctx.Err() == nil; {
 		err := h.do(ctx, func(ctx context.Context, w *work) (err error) {
 			more, err = w.tidy(ctx, a)
@@ -235,8 +238,8 @@ func (h *History) tidy(ctx context.Context) error {
 
 // age says what is too old.
 type age struct {
-	until, nonces time.Time
-	crowded       bool
+	until, nonces, bridges time.Time
+	crowded                bool
 }
 
 func (w *work) tidy(ctx context.Context, a age) (more bool, err error) {
@@ -252,6 +255,9 @@ func (w *work) tidy(ctx context.Context, a age) (more bool, err error) {
 		more = more || gone >= tidyRows
 	}
 	if _, err := w.exec(ctx, oldCounts, hour(a.until), a.crowded); err != nil {
+		return false, err
+	}
+	if _, err := w.exec(ctx, oldProgress, a.bridges.UnixNano()); err != nil {
 		return false, err
 	}
 	_, err = w.exec(ctx, oldUntold)
@@ -271,7 +277,7 @@ func (h *History) makeRoom(ctx context.Context, changes int) {
 	until, err := h.crowded(ctx)
 	for more := !until.IsZero(); more && err == nil; {
 		err = h.transact(ctx, func(ctx context.Context, w *work) (err error) {
-			more, err = w.tidy(ctx, age{until, until, true})
+			more, err = w.tidy(ctx, age{until: until, nonces: until, crowded: true})
 			return err
 		})
 	}

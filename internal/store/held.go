@@ -155,7 +155,13 @@ func (h *History) Suppressed(ctx context.Context, address string) (scopes []stri
 		return nil, context.Cause(ctx)
 	}
 	// It is one step: to watch whether ctx ends meanwhile costs more than the answer.
-	rows, err := h.scopes.QueryContext(context.WithoutCancel(ctx), address)
+	ctx = context.WithoutCancel(ctx)
+	if h.db.isServer() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, min(turnTime, h.db.limit))
+		defer cancel()
+	}
+	rows, err := h.scopes.QueryContext(ctx, address)
 	return h.column(rows, err)
 }
 

@@ -266,7 +266,7 @@ func (h *History) commit(ctx context.Context) {
 		return h.make(ctx, w, changes)
 	})
 	switch {
-	case isUnsure(err):
+	case isWhole(err):
 		h.refuse(ctx, changes, logged, err)
 	case err != nil:
 		h.separately(ctx, changes, logged)
@@ -280,14 +280,20 @@ func (h *History) wrote() {
 	h.writing = false
 }
 
-// separately does each by itself, so that none fails for another's sake.
+// separately does each by itself, so that none fails for another's sake. Where
+// there is not even a transaction, none is waited for again.
 func (h *History) separately(ctx context.Context, changes []*change, logged []delivery.Record) {
 	err := h.transact(ctx, func(ctx context.Context, w *work) error { return h.log(ctx, w, logged) })
 	if err != nil {
 		h.refuse(ctx, nil, logged, err)
 	}
-	for _, c := range changes {
-		c.err = h.transact(ctx, func(ctx context.Context, w *work) error { return h.make(ctx, w, []*change{c}) })
+	for i, c := range changes {
+		if isWhole(err) {
+			h.refuse(ctx, changes[i:], nil, err)
+			return
+		}
+		err = h.transact(ctx, func(ctx context.Context, w *work) error { return h.make(ctx, w, []*change{c}) })
+		c.err = err
 	}
 }
 
@@ -324,12 +330,12 @@ func (h *History) transact(ctx context.Context, f func(ctx context.Context, w *w
 	ctx, cancel := h.db.bound(ctx)
 	defer cancel()
 	if err := h.settle(ctx); err != nil {
-		return h.db.explain(fmt.Errorf("finding out whether the last was committed: %w", err))
+		return h.db.explain(&beginError{fmt.Errorf("finding out whether the last was committed: %w", err)})
 	}
 	h.number = max(h.number+1, time.Now().UnixNano())
 	tx, err := h.db.beginTurn(ctx, ended{h.instance, h.number})
 	if err != nil {
-		return h.db.explain(fmt.Errorf("beginning: %w", err))
+		return h.db.explain(&beginError{fmt.Errorf("beginning: %w", err)})
 	}
 	w := &work{
 		tx: tx, number: h.number, server: h.db.isServer(), portions: h.db.portions(), prepared: h.prepared,
@@ -494,6 +500,6 @@ func historyStatements() []string {
 		putMessages, putRecipients, putProgress, getProgress, getRecord,
 		addEvents, useNonces, messagesOf, recordsOf, eventsBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
-		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold,
+		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold, oldProgress,
 	}...)
 }

@@ -93,8 +93,19 @@ const takeTurn = `INSERT INTO progress (name, value) SELECT $1::text, $2::bigint
 	ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 
 // beginTurn begins a transaction of the history that writes; on a server, when it
-// is its turn.
-func (d *database) beginTurn(ctx context.Context, e ended) (*sql.Tx, error) {
+// is its turn. A connection that was lost while it was idle shows here: then
+// another may be better, but for no longer than all may be such.
+func (d *database) beginTurn(ctx context.Context, e ended) (tx *sql.Tx, err error) {
+	for range d.part.connections() {
+		tx, err = d.tryTurn(ctx, e)
+		if err == nil || !d.isServer() || ctx.Err() != nil || !isOfConnection(err) {
+			break
+		}
+	}
+	return tx, err
+}
+
+func (d *database) tryTurn(ctx context.Context, e ended) (*sql.Tx, error) {
 	tx, err := d.BeginTx(ctx, nil)
 	if err != nil || !d.isServer() {
 		return tx, err
@@ -193,6 +204,9 @@ const (
 	keepaliveCount    = 3
 )
 
+// isolation must not be another, whatever the database or the URL says.
+const isolation = "default_transaction_isolation"
+
 // settings of each connection, but for those that the URL has. A bridge whose
 // machine has gone without a word must not keep the lock: the server ends its
 // transaction. Nothing waits for it longer than a transaction may take.
@@ -208,6 +222,8 @@ func (p part) settings(limit time.Duration) map[string]string {
 		"tcp_keepalives_count":                fmt.Sprint(keepaliveCount),
 		// A plan that was made while the tables were empty is kept.
 		"enable_seqscan": "off",
+		// Whoever has waited for his turn must see what came before it.
+		isolation: "read committed",
 	}
 	if p.commits() == kept {
 		s["synchronous_commit"] = "off"
@@ -230,11 +246,11 @@ func openPostgres(c Config, o Options, p part) (*database, error) {
 		limit = o.limit
 	}
 	for key, value := range p.settings(limit) {
-		if _, given := parsed.RuntimeParams[key]; !given || key == "search_path" {
+		if _, given := parsed.RuntimeParams[key]; !given || key == "search_path" || key == isolation {
 			parsed.RuntimeParams[key] = value
 		}
 	}
-	connector := pgConnector{stdlib.GetConnector(*parsed), new(sync.Map), limit, new(atomic.Int64)}
+	connector := pgConnector{stdlib.GetConnector(*parsed), new(sync.Map), limit, new(atomic.Int64), new(unanswered)}
 	d := &database{
 		DB:     sql.OpenDB(connector),
 		again:  connector,
@@ -302,6 +318,9 @@ func remedyOf(err error) string {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return "; it does not answer in time"
 		}
+		if isAway(err) {
+			return "; see that the server of store.url is up and can be reached"
+		}
 		return ""
 	}
 	switch {
@@ -309,7 +328,7 @@ func remedyOf(err error) string {
 		return "; check the user in store.url and store.password"
 	case pg.Code == "3D000":
 		return "; create the database, or name another in store.url"
-	case pg.Code == "42501":
+	case pg.Code == "42501" || pg.Code == "3F000": // the second where a schema may not even be used
 		return "; the user must be allowed to create schemas in the database, or own the schemas bridge_delivery and bridge_history"
 	case pg.Code == onlyReads:
 		return "; it only reads: write the address of the server that writes, or target_session_attrs=read-write, in store.url"

@@ -23,6 +23,7 @@ type pgConnector struct {
 	// turned is how often a server was met that only reads: what was connected before
 	// the last time may be to one that does.
 	turned *atomic.Int64
+	silent *unanswered
 }
 
 // onlyReads is the code of the error of a server that has become a standby.
@@ -32,9 +33,13 @@ const onlyReads = "25006"
 func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	turned := c.turned.Load()
+	if err := c.silent.heard(); err != nil {
+		return nil, err
+	}
+	turned, start := c.turned.Load(), time.Now()
 	made, err := c.Connector.Connect(ctx)
 	if err != nil {
+		c.silent.note(err, time.Since(start) >= min(connectTime, c.limit)/2)
 		return nil, err //nolint:wrapcheck // whoever asks says of what
 	}
 	conn, ok := made.(*stdlib.Conn)
@@ -42,6 +47,46 @@ func (c pgConnector) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, fmt.Errorf("the driver of PostgreSQL makes a %T", made)
 	}
 	return &pgConn{Conn: conn, of: c, turned: turned}, nil
+}
+
+// unanswered is what a server has come to that did not answer. Those who have waited
+// for a connection while others waited for that server are told the same: one after
+// the other they would wait for it as many times as there are of them.
+type unanswered struct {
+	mu    sync.Mutex // guards what follows
+	err   error
+	since time.Time
+}
+
+// silenceTime is how long it is taken for granted.
+const silenceTime = 100 * time.Millisecond
+
+func (s *unanswered) heard() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.since) >= silenceTime {
+		return nil
+	}
+	return s.err
+}
+
+// note takes in what a connection has failed with, where it was waited for.
+func (s *unanswered) note(err error, waited bool) {
+	if !waited || !pgconn.Timeout(err) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err, s.since = err, time.Now()
+}
+
+// isOfConnection: the error may be one of the connection alone, and another may do.
+func isOfConnection(err error) bool {
+	if _, unconnected := errors.AsType[*pgconn.ConnectError](err); unconnected {
+		return false
+	}
+	said, is := errors.AsType[*pgconn.PgError](err)
+	return !is || said.Code == onlyReads || strings.HasPrefix(said.Code, "57P")
 }
 
 // pgConn is a connection of the driver, with five differences: a text may have

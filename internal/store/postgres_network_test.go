@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,7 +62,7 @@ func TestPostgresNetwork(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Start(t)
 	for name, test := range map[string]func(t *testing.T, at string){
-		"slow": testSlow, "silent": testSilent, "cut": testCut, "another server takes over": testFailsOver,
+		"slow": testSlow, "silent": testSilent, "silent for many": testSilentForMany, "cut": testCut, "another server takes over": testFailsOver,
 		"a COMMIT of the history without an answer": testHistoryCommit,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +181,38 @@ func testSilent(t *testing.T, at string) {
 		for name, call := range calls {
 			recovers(t, name, func() error { return call(ctx) })
 		}
+	}
+}
+
+// However many wait for a network that is silent, they do so together, and not one
+// after the other.
+func testSilentForMany(t *testing.T, at string) {
+	t.Helper()
+	proxy := newProxy(t, at)
+	s := limited(t, proxy.url, "a", 250*time.Millisecond)
+	recovers(t, "Suppress", func() error { return suppress(t, s.History(), address) })
+	proxy.become(silent)
+	var all sync.WaitGroup
+	for name, call := range callsOf(t, s) {
+		for range 200 {
+			all.Go(func() {
+				if err := call(context.WithoutCancel(t.Context())); err == nil {
+					t.Errorf("%s on a network that is silent: no error", name)
+				}
+			})
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		all.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second): // one after the other it is minutes
+		t.Error("some still wait")
+		proxy.become(away)
+		<-done
 	}
 }
 

@@ -128,3 +128,23 @@ func TestPostgresAdopts(t *testing.T) {
 		t.Errorf("a repeat of what was in flight: %+v, %v, want it ambiguous", past, err)
 	}
 }
+
+// A pod has a name of its own, and when it is gone nothing of it stays for ever.
+func TestPostgresForgetsBridges(t *testing.T) {
+	t.Parallel()
+	at := postgrestest.Start(t).Database(t)
+	s, _ := onPostgres(t, at, "a", nil)
+	db := connect(t, at)
+	const gone = "INSERT INTO bridge_history.progress (name, value) VALUES ('turn gone', $1), ('logged gone', $1)"
+	if _, err := db.ExecContext(t.Context(), gone, time.Now().AddDate(0, -3, 0).UnixNano()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.History().Tidy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var others, own int
+	const left = "SELECT count(*) FILTER (WHERE name LIKE '% gone'), count(*) FILTER (WHERE name LIKE '% a') FROM bridge_history.progress"
+	if err := db.QueryRowContext(t.Context(), left).Scan(&others, &own); err != nil || others != 0 || own == 0 {
+		t.Errorf("%d rows of a bridge that is gone and %d of one that is there, %v", others, own, err)
+	}
+}

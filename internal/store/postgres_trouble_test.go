@@ -247,3 +247,54 @@ func TestPostgresPassword(t *testing.T) {
 		}
 	}
 }
+
+// Whatever isolation a database is set to, who has waited for his turn sees what
+// came before it.
+func TestPostgresIsolation(t *testing.T) {
+	t.Parallel()
+	at := postgrestest.Start(t).Database(t)
+	setting(t, connect(t, at), at, "default_transaction_isolation = 'repeatable read'")
+	const many = 30
+	stores := make([]*store.Store, 3)
+	for i := range stores {
+		stores[i], _ = onPostgres(t, at+"&default_transaction_isolation=serializable", fmt.Sprint(i), nil)
+	}
+	var all sync.WaitGroup
+	for _, s := range stores {
+		all.Go(func() {
+			for range many {
+				if taken, err := s.Take(t.Context(), "p", 1, delivery.QuotaLimits{}, someDay()); !taken || err != nil {
+					t.Errorf("Take: %v, %v", taken, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if day, _, err := stores[0].Used(t.Context(), "p", someDay()); err != nil || day != int64(len(stores)*many) {
+		t.Errorf("Used = %d, %v, want %d", day, err, len(stores)*many)
+	}
+}
+
+// Names and addresses that differ only in what PostgreSQL cannot hold are one
+// there, and no reason to keep nothing of what came with them.
+func TestPostgresNamesThatMeet(t *testing.T) {
+	t.Parallel()
+	s, _ := onPostgres(t, postgrestest.Start(t).Database(t), "a", nil)
+	h := s.History()
+	const id = "01J8Z3K4M5N6P0000000000001"
+	h.Record(delivery.Record{
+		ID: id, Time: time.Now(), Tags: []string{"caf\xe9", "caf\xe8", "caf\x00", "1", "2", "3", "4", "5", "6"}, // more than one statement is for
+		Recipients: []delivery.Recipient{{Recipient: address, State: providers.Accepted, Provider: "p"}},
+	})
+	h.Flush(t.Context())
+	if _, err := h.Message(t.Context(), id); err != nil {
+		t.Errorf("the message: %v", err)
+	}
+	var met []events.Event
+	for i, to := range []string{"\x00", "\uFFFD", "1", "2", "3", "4", "5", "6", "7"} {
+		met = append(met, event(fmt.Sprint(i), events.Delivered, to+"@example.com"))
+	}
+	if err := add(t, h, met...); err != nil {
+		t.Errorf("the events: %v", err)
+	}
+}

@@ -78,7 +78,7 @@ func (c Config) Validate(report func(key, problem string)) {
 			report("url", err.Error())
 		}
 	case !isFile:
-		report("url", `is no store; write "sqlite:PATH", "memory:", or nothing for a file in data_dir`)
+		report("url", `is no store; write "postgres://…", "sqlite:PATH", "memory:", or nothing for a file in data_dir`)
 	case path == "" || strings.HasSuffix(path, "/"):
 		report("url", `names no file; write "sqlite:PATH" with a path such as "/data/bridge.db"`)
 	case filepath.Base(path) == deliveryFile:

@@ -358,8 +358,7 @@ func (w *writer) transact(ctx context.Context, t *turn, calls []*call) error {
 		return &beginError{fmt.Errorf("beginning: %w", err)}
 	}
 	if err := w.begun(ctx, t, calls); err != nil {
-		t.rollback(ctx)
-		return err
+		return t.undo(ctx, err)
 	}
 	for _, c := range calls {
 		c.err = nil
