@@ -27,6 +27,7 @@ const (
 		OR deadline >= $3 AND deadline < $4 AND received > $5
 			AND NOT EXISTS (SELECT 1 FROM bridge_history.messages AS logged WHERE logged.id = messages.id))
 		ORDER BY number`
+	lastLogged = `SELECT COALESCE(MAX(value), 0) FROM progress WHERE name LIKE 'logged %'`
 	// sweepShared: nobody will say any more what became of these.
 	sweepShared = `UPDATE messages SET landed = 1, reply = CASE reply WHEN 0 THEN 2 ELSE reply END
 		WHERE (landed = 0 OR reply = 0) AND deadline >= $1 AND deadline < $2`
@@ -46,9 +47,12 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) (err error)
 	now := h.now()
 	text, args := landedSince, []any{since - int64(catchUpMargin)}
 	if deliveries.isServer() {
+		others, err := h.leftSince(ctx, now)
+		if err != nil {
+			return err
+		}
 		text, args = landedShared, []any{
-			h.instance, since - int64(catchUpMargin),
-			now.Add(-delivery.Retention).UnixNano(), now.Add(-catchUpMargin).UnixNano(), h.kept(now),
+			h.instance, since - int64(catchUpMargin), others, now.Add(-catchUpMargin).UnixNano(), h.kept(now),
 		}
 	}
 	if err := h.takeOver(ctx, deliveries, text, args); err != nil {
@@ -58,6 +62,17 @@ func (h *History) catchUp(ctx context.Context, deliveries *database) (err error)
 		_, err := w.exec(ctx, putProgress, h.progress(), now.UnixNano())
 		return err
 	})
+}
+
+// leftSince is from when on bridges that have ended may have left something behind:
+// as long as one was there it took that over. To look at all of a day would keep
+// a bridge of many from starting.
+func (h *History) leftSince(ctx context.Context, now time.Time) (since int64, err error) {
+	err = h.do(ctx, func(ctx context.Context, w *work) error {
+		_, err := w.row(ctx, lastLogged, nil, &since)
+		return err
+	})
+	return max(since-int64(leftSpan), now.Add(-delivery.Retention).UnixNano()), err
 }
 
 // progress is the name of what loggedUpTo says of this bridge.
@@ -82,6 +97,8 @@ const (
 	// are not there any more, and adoptSpan for how old: one may have looked in vain.
 	adoptInterval = time.Minute
 	adoptSpan     = 15 * time.Minute
+	// leftSpan is more than that: whoever was there may have failed for a while.
+	leftSpan = time.Hour
 )
 
 // adopt takes over what became of messages whose bridge does not say it any more:

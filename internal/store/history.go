@@ -497,7 +497,7 @@ func (h *History) flush(ctx context.Context) {
 func historyStatements() []string {
 	return append(tooOld(), []string{
 		owe, takeUntold,
-		putMessages, putRecipients, putProgress, getProgress, getRecord,
+		putMessages, putRecipients, putProgress, getProgress, lastLogged, getRecord,
 		addEvents, useNonces, messagesOf, recordsOf, eventsBefore, eventsBetween,
 		addSuppression, renewSuppression, liftUnsubscribe, liftAll, noteRemoval, removalsOf, suppressionsIn,
 		standingsOf, putStandings, addCounts, namesIn, oldCounts, oldUntold, oldProgress,

@@ -12,6 +12,7 @@ import (
 	"smtpbridge/internal/store/postgrestest"
 	"smtpbridge/internal/store/storetest"
 	"smtpbridge/providers"
+	"smtpbridge/providers/delivery"
 )
 
 func TestPostgres(t *testing.T) {
@@ -126,6 +127,41 @@ func TestPostgresAdopts(t *testing.T) {
 	f.Time, f.Deadline, f.Keys.Idempotency = clock.Now(), clock.Now().Add(time.Minute), inFlight
 	if past, err := other.Begin(t.Context(), f); err != nil || past == nil || past.InFlight || past.Outcome[0].State != providers.Ambiguous {
 		t.Errorf("a repeat of what was in flight: %+v, %v, want it ambiguous", past, err)
+	}
+}
+
+// A bridge that starts takes over what was left behind when all had ended, however
+// long ago; what was there while others were is not looked for again.
+func TestPostgresStartsAfterAll(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	db, clock := all.create(t), storetest.NewClock()
+	killed := join(t, db, clock, "killed")
+	const early, late = "01J8Z3K4M5N6P0000000000001", "01J8Z3K4M5N6P0000000000002"
+	for _, id := range []string{early, late} {
+		f := flight(id)
+		f.Time, f.Deadline = clock.Now(), clock.Now().Add(time.Minute)
+		if _, err := killed.Begin(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		if err := killed.Land(t.Context(), id, accepted()); err != nil {
+			t.Fatal(err)
+		}
+		if id == early {
+			clock.Advance(3 * time.Hour)
+			killed.History().Record(delivery.Record{ID: "01J8Z3K4M5N6P0000000000003", Time: clock.Now()})
+			killed.History().Flush(t.Context())
+		}
+	}
+	if err := killed.stop(); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(5 * time.Hour)
+	other := join(t, db, clock, "other")
+	for id, want := range map[string]bool{early: false, late: true} {
+		if _, err := other.History().Message(t.Context(), id); (err == nil) != want {
+			t.Errorf("%s: %v, want it in the log: %v", id, err, want)
+		}
 	}
 }
 
