@@ -161,6 +161,7 @@ func replay(history History, letters Letters, now func() time.Time) handler {
 		if last := now().Add(time.Minute); to.After(last) {
 			to = last
 		}
+		unhurried(w)
 		n, err := history.Replay(r.Context(), from, to)
 		if err != nil {
 			return fmt.Errorf("replaying events: %w", err)

@@ -560,6 +560,29 @@ func TestExportThatIsCutOff(t *testing.T) {
 	}
 }
 
+// What goes on for longer than the server gives a request is answered all the same.
+func TestLongRequests(t *testing.T) {
+	b := newBridge(t)
+	b.fill(t)
+	server := httptest.NewUnstartedServer(b.handler())
+	server.Config.WriteTimeout = time.Nanosecond
+	server.Start()
+	defer server.Close()
+	for path, body := range map[string]string{
+		"/api/v1/events/replay":      `{"from":"2026-01-02T00:00:00Z","to":"2026-01-03T00:00:00Z"}`,
+		"/api/v1/forward/dead/retry": "",
+	} {
+		answer, err := server.Client().Post(server.URL+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		if err := answer.Body.Close(); err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, %v", path, answer.Status, err)
+		}
+	}
+}
+
 // Times that no event can have are brought to where they can.
 func TestReplay(t *testing.T) {
 	b := newBridge(t)

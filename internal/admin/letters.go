@@ -68,6 +68,7 @@ func retryLetters(letters Letters) handler {
 		if err := noParameters(r); err != nil {
 			return err
 		}
+		unhurried(w)
 		n, err := letters.RetryAll(r.Context())
 		if err != nil {
 			return fmt.Errorf("retrying dead letters: %w", err)

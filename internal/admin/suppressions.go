@@ -90,6 +90,14 @@ func prolong(w http.ResponseWriter) {
 	_ = control.SetWriteDeadline(until)
 }
 
+// unhurried gives all the time that is needed to what is done in many parts, each of
+// them bounded, until the client goes.
+func unhurried(w http.ResponseWriter) {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // where there are none, none ends it
+	_ = control.SetWriteDeadline(time.Time{})
+}
+
 // importSuppressions takes CSV, and says how many were new.
 func importSuppressions(history History) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {

@@ -32,9 +32,10 @@ const (
 	sumCounts = `SELECT name, type, CAST(SUM(total) AS BIGINT), CAST(SUM(uniques) AS BIGINT) FROM counts
 		WHERE hour >= ? AND hour < ? AND dimension = ? AND (? = '' OR name = ?) GROUP BY name, type ORDER BY name, type`
 	// eventsBefore are those of events, by their sequence, that are not the first of
-	// their kind to a recipient of a message.
+	// their kind to a recipient of a message. OFFSET keeps a server from reading all
+	// events at once, as it would while there are few.
 	eventsBefore = `SELECT column4 FROM (VALUES {?, ?, ?, CAST(? AS BIGINT)}) AS asked WHERE EXISTS (SELECT 1 FROM events
-		WHERE message_id = column1 AND message_id <> '' AND recipient || '' = column2 AND type || '' = column3 AND sequence < column4)`
+		WHERE message_id = column1 AND message_id <> '' AND recipient || '' = column2 AND type || '' = column3 AND sequence < column4 LIMIT 1 OFFSET 0)`
 )
 
 // counted is what a count is of.

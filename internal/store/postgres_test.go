@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +85,42 @@ func TestHistoryOnPostgres(t *testing.T) {
 	t.Parallel()
 	all := &databases{server: postgrestest.Start(t)}
 	testHistory(t, all.create)
+}
+
+// What is asked of many rows leads to each through an index, also by a plan that was
+// made while the tables were empty: a connection keeps it.
+func TestPostgresPlans(t *testing.T) {
+	t.Parallel()
+	all := &databases{server: postgrestest.Start(t)}
+	b := opened(t, all.create)
+	for name, query := range store.FixedQueries() {
+		if !strings.Contains(query, "VALUES") {
+			continue
+		}
+		args := make([]any, strings.Count(query, "?"))
+		for i := range args {
+			args[i] = "1"
+		}
+		rows, err := b.History().DB().QueryContext(t.Context(), "EXPLAIN "+query, args...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var step string
+			if err := rows.Scan(&step); err != nil {
+				t.Fatal(err)
+			}
+			for _, whole := range []string{"Seq Scan", "Hash Join", "Hash Semi Join", "Merge"} {
+				if strings.Contains(step, whole) {
+					t.Errorf("%s reads a whole table: %s", name, step)
+				}
+			}
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // What became of the mail of a bridge that was killed, and never comes back,
