@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -45,8 +47,9 @@ func Scope(text string) string {
 }
 
 // Address is the form in which addresses compare: lower-cased, without a name,
-// angle brackets or space around it, the domain in punycode (RFC 5891) without a
-// final dot. What is no address is only lower-cased.
+// angle brackets or space around it, without quotes that its local part does not
+// need (RFC 5321, section 4.1.2), the domain in punycode (RFC 5891) without a final
+// dot. What is no address is only lower-cased.
 func Address(text string) string {
 	address := strings.ToLower(strings.TrimSpace(text))
 	if open := strings.LastIndexByte(address, '<'); open >= 0 && strings.HasSuffix(address, ">") {
@@ -56,10 +59,37 @@ func Address(text string) string {
 	if at < 0 || len(address)-at > maxDomainLen {
 		return address
 	}
+	if bare, is := unquoted(address[:at]); is {
+		address, at = bare+address[at:], len(bare)
+	}
 	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(address[at+1:], "."))
 	if err != nil {
 		return address
 	}
 	// It may have become a dot from another script's only now.
 	return address[:at+1] + strings.TrimRight(domain, ".")
+}
+
+// unquoted is a local part in quotes without them, if that is the same mailbox: if
+// it is a dot-string of atoms then, of any script (RFC 6531, section 3.3).
+func unquoted(local string) (bare string, is bool) {
+	if len(local) < 3 || local[0] != '"' || local[len(local)-1] != '"' {
+		return "", false
+	}
+	inner := local[1 : len(local)-1]
+	if strings.Contains(inner, `\\`) || strings.HasSuffix(inner, `\`) {
+		return "", false
+	}
+	bare = strings.ReplaceAll(inner, `\`, "") // any other letter means itself
+	for atom := range strings.SplitSeq(bare, ".") {
+		if atom == "" || strings.ContainsFunc(atom, notInAtom) {
+			return "", false
+		}
+	}
+	return bare, true
+}
+
+// notInAtom: what an atom is of (RFC 5322, section 3.2.3).
+func notInAtom(r rune) bool {
+	return r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
 }

@@ -23,6 +23,20 @@ func TestAddress(t *testing.T) {
 		{`"Doe, Jo" <jo@example.org>`, "jo@example.org"},
 		{`A <b@c> <a@example.org>`, "a@example.org"},
 		{`"a<b>"@example.org`, `"a<b>"@example.org`},
+
+		// Quotes that nothing needs are none of the mailbox.
+		{`"a.b+c"@example.org`, "a.b+c@example.org"},
+		{`"A\b"@Example.org`, "ab@example.org"},
+		{`"ü"@example.org`, "ü@example.org"},
+		{`<"a"@example.org>`, "a@example.org"},
+		{`"a."@example.org`, `"a."@example.org`},
+		{`".a"@example.org`, `".a"@example.org`},
+		{`"a..b"@example.org`, `"a..b"@example.org`},
+		{`""@example.org`, `""@example.org`},
+		{`"a\\b"@example.org`, `"a\\b"@example.org`},
+		{`"a\"b"@example.org`, `"a\"b"@example.org`},
+		{`"a\"@example.org`, `"a\"@example.org`},
+		{`"a,b"@example.org`, `"a,b"@example.org`},
 		{`"a@b"@example.org`, `"a@b"@example.org`},
 		{`"x  y"@example.org`, `"x  y"@example.org`},
 
@@ -74,7 +88,7 @@ func FuzzAddress(f *testing.F) {
 	for _, text := range []string{
 		"a@example.org", " <A@Bücher.Example.> ", "a@b。", "a@b..", "a@b。.", "x <b@c>.", "<<a@b>>", "a@<b>", "< a> >", "a@xn--a",
 		"a@ẞ.example", "İ@İ.example", "a@\u200d.example", "a@xn--", "a@", "@", "<", ">", "\xff@\xff", "a@b\x00", "a@[::1]", "a@K.example",
-		"a @ b . c", "A <a@b> ",
+		"a @ b . c", "A <a@b> ", `"a"@b`, `"\a"@b`, `""a""@b`, `"a"b"@c`,
 	} {
 		f.Add(text)
 	}
