@@ -106,12 +106,13 @@ const (
 func (h *History) adopt(ctx context.Context, deliveries *database) {
 	tick := time.NewTicker(adoptInterval)
 	defer tick.Stop()
+	var trouble trouble
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			h.report(ctx, h.adoptOnce(ctx, deliveries))
+			h.report(ctx, &trouble, h.adoptOnce(ctx, deliveries))
 		}
 	}
 }

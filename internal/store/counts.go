@@ -282,7 +282,7 @@ func (h *History) makeRoom(ctx context.Context, changes int) {
 			return err
 		})
 	}
-	h.report(ctx, err)
+	h.report(ctx, &h.crowding, err)
 }
 
 // crowded is the time up to which a history in memory is forgotten, the zero time

@@ -99,12 +99,13 @@ func (h *History) watchHeld(ctx context.Context) {
 	}
 	refresh := time.NewTicker(refreshInterval)
 	defer refresh.Stop()
+	var trouble trouble
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-refresh.C:
-			h.report(ctx, h.refreshHeld(ctx))
+			h.report(ctx, &trouble, h.refreshHeld(ctx))
 		}
 	}
 }

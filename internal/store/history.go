@@ -61,15 +61,16 @@ type History struct {
 	turn chan struct{} // whoever has put something in commits; guards what follows
 	// outbox is nil where nobody is told. While owing, somebody may be once the
 	// bridge runs.
-	outbox  Outbox
-	told    func(provider string, t events.Type) // nil: nobody counts
-	owing   bool
-	names   names
-	written int  // since room was looked for in memory
-	left    bool // out of the log: what there is of it is for the next start
-	closed  bool
-	number  int64 // of the last transaction, among those of this bridge
-	unsure  *work // its COMMIT was sent and not answered; else nil
+	outbox   Outbox
+	told     func(provider string, t events.Type) // nil: nobody counts
+	owing    bool
+	names    names
+	written  int     // since room was looked for in memory
+	crowding trouble // with making it
+	left     bool    // out of the log: what there is of it is for the next start
+	closed   bool
+	number   int64 // of the last transaction, among those of this bridge
+	unsure   *work // its COMMIT was sent and not answered; else nil
 
 	broken atomic.Bool // the last transaction has not committed
 
@@ -421,26 +422,35 @@ func (h *History) Run(ctx context.Context) {
 	flush, tidy := time.NewTicker(logInterval), time.NewTicker(h.tidyInterval())
 	defer flush.Stop()
 	defer tidy.Stop()
+	var trouble trouble
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-flush.C:
 			h.flush(ctx)
-			err = h.settleUntold(ctx)
+			h.report(ctx, &trouble, h.settleUntold(ctx))
 		case <-h.full:
 			h.flush(ctx)
 		case <-tidy.C:
-			err = h.tidy(ctx)
+			h.report(ctx, &trouble, h.tidy(ctx))
 		}
-		h.report(ctx, err)
 	}
 }
 
-func (h *History) report(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
+// trouble is that of something that is tried again and again.
+type trouble bool
+
+// report says when it begins and when it ends.
+func (h *History) report(ctx context.Context, t *trouble, err error) {
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !bool(*t):
+		*t = true
 		h.logger.LogAttrs(ctx, slog.LevelError, "the history cannot be kept in order", slog.Any("err", h.db.explain(err)))
+	case err == nil && bool(*t):
+		*t = false
+		h.logger.LogAttrs(ctx, slog.LevelInfo, "the history is kept in order again")
 	}
 }
 

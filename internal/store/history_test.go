@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"smtpbridge/events"
@@ -533,4 +534,24 @@ func TestHeld(t *testing.T) {
 			t.Fatalf("%s is held", address(-1-i))
 		}
 	}
+}
+
+// What is tried four times a second and fails is told once, and so is its end.
+func TestHistoryTroubleIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s, stop := run(t, store.Config{}, store.Options{DataDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		for _, query := range []string{`ALTER TABLE suppressions RENAME TO away`, `ALTER TABLE away RENAME TO suppressions`} {
+			if _, err := s.History().DB().ExecContext(t.Context(), query); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(10 * time.Second)
+		}
+		stop()
+		for _, words := range []string{"cannot be kept in order", "is kept in order again"} {
+			if n := strings.Count(log.String(), words); n != 1 {
+				t.Errorf("%q is in the log %d times, want once: %s", words, n, log.String())
+			}
+		}
+	})
 }
