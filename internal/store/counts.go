@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -140,19 +139,15 @@ type Counts struct {
 // Counts gives what q asks for, by name.
 func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err error) {
 	h.flush(ctx)
-	rows, err := h.read.QueryContext(ctx, sumCounts, hour(q.From), hour(q.To.Add(time.Hour-time.Nanosecond)), string(q.By), q.Name, q.Name)
-	if err != nil {
-		return nil, h.readError(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
+	args := []any{hour(q.From), hour(q.To.Add(time.Hour - time.Nanosecond)), string(q.By), q.Name, q.Name}
+	err = h.ask(ctx, sumCounts, args, func(rows *sql.Rows) error {
 		var (
 			name          string
 			of            events.Type
 			total, unique int64
 		)
 		if err := rows.Scan(&name, &of, &total, &unique); err != nil {
-			return nil, h.readError(err)
+			return err
 		}
 		at := len(all) - 1
 		if at < 0 || all[at].Name != name { // they come in order
@@ -160,8 +155,12 @@ func (h *History) Counts(ctx context.Context, q CountQuery) (all []Counts, err e
 			all = append(all, Counts{Name: name, Total: make(map[events.Type]int64), Unique: make(map[events.Type]int64)})
 		}
 		all[at].Total[of], all[at].Unique[of] = total, unique
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return all, h.readError(rows.Err())
+	return all, nil
 }
 
 // Complaints counts what a provider has told since the hour of a time.

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
+	"database/sql"
 	"maps"
 	"sync"
 
@@ -16,7 +14,7 @@ const (
 	// are of: it must be one statement.
 	countSuppressions = `SELECT '', COALESCE(MAX(sequence), 0) FROM events
 		UNION ALL SELECT reason, COUNT(*) FROM suppressions GROUP BY reason`
-	suppressionsChanged = `SELECT sequence, type, event FROM events
+	suppressionsChanged = eventsWhole + `
 		WHERE type IN ('suppression_added', 'suppression_removed') AND sequence > ? LIMIT ?`
 	firstEvent = `SELECT COALESCE(MIN(sequence), 0) FROM events`
 
@@ -68,59 +66,41 @@ func (h *History) catchUpCounts(ctx context.Context, c *heldCounts) (known bool,
 }
 
 func (h *History) takeChanges(ctx context.Context, c *heldCounts) (changes int, err error) {
-	rows, err := h.read.QueryContext(ctx, suppressionsChanged, c.upTo, maxCounted)
+	changed, err := h.events(ctx, suppressionsChanged, []any{c.upTo, maxCounted})
 	if err != nil {
-		return 0, h.readError(err)
+		return 0, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for ; rows.Next(); changes++ {
-		var (
-			sequence int64
-			of       events.Type
-			text     string
-			e        events.Event
-		)
-		if err := rows.Scan(&sequence, &of, &text); err != nil {
-			return 0, h.readError(err)
-		}
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
-			return 0, fmt.Errorf("reading event %d: %w", sequence, err)
-		}
-		c.upTo = max(c.upTo, sequence)
+	for _, e := range changed {
+		c.upTo = max(c.upTo, e.Sequence)
 		if len(e.Raw) > 0 {
 			continue // a rehearsal, which has changed nothing
 		}
 		reason, n := events.Reason(e.Reason), int64(1)
-		if of == events.SuppressionRemoved {
+		if e.Type == events.SuppressionRemoved {
 			n = -1
 		}
 		if c.byReason[reason] += n; c.byReason[reason] == 0 {
 			delete(c.byReason, reason)
 		}
 	}
-	return changes, h.readError(rows.Err())
+	return len(changed), nil
 }
 
-func (h *History) countAnew(ctx context.Context, c *heldCounts) (err error) {
-	rows, err := h.read.QueryContext(ctx, countSuppressions)
-	if err != nil {
-		return h.readError(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+func (h *History) countAnew(ctx context.Context, c *heldCounts) error {
 	c.byReason = make(map[events.Reason]int64)
-	for rows.Next() {
+	return h.ask(ctx, countSuppressions, nil, func(rows *sql.Rows) error {
 		var (
 			reason events.Reason
 			n      int64
 		)
 		if err := rows.Scan(&reason, &n); err != nil {
-			return h.readError(err)
+			return err
 		}
 		if reason == "" {
 			c.upTo = n
-			continue
+		} else {
+			c.byReason[reason] = n
 		}
-		c.byReason[reason] = n
-	}
-	return h.readError(rows.Err())
+		return nil
+	})
 }

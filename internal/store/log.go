@@ -446,6 +446,21 @@ func (h *History) texts(ctx context.Context, query string, args []any) (texts []
 	return h.column(rows, err)
 }
 
+// ask has each row scanned that a query gives to those who only read.
+func (h *History) ask(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
+	rows, err := h.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return h.readError(err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return h.readError(err)
+		}
+	}
+	return h.readError(rows.Err())
+}
+
 // column reads what a query has given.
 func (h *History) column(rows *sql.Rows, asked error) (texts []string, err error) {
 	if asked != nil {

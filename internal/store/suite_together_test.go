@@ -195,41 +195,31 @@ func (b *bridge) take(all ...events.Event) []events.Added {
 // Events that come together do what they do one by one.
 func testTogether(t *testing.T, create func(t *testing.T) storetest.Database) {
 	t.Helper()
-	together, alone := opened(t, create), opened(t, create)
-	run := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		run++
-		s := &tales{run: run, now: together.clock.Now()}
-		for i := range 3 {
-			s.addresses = append(s.addresses, fmt.Sprintf("%d-%d@example.com", run, i))
-		}
-		var at, one []events.Added
-		for _, c := range s.draw(rt) {
-			for _, r := range c.records {
-				together.History().Record(r)
-				alone.History().Record(r)
-			}
-			at = append(at, together.take(c.told...)...)
-			for _, e := range c.told {
-				one = append(one, alone.take(e)...)
-			}
-		}
-		if diff := gocmp.Diff(alone.remains(s, one), together.remains(s, at)); diff != "" {
-			rt.Errorf("together (+) is not one by one (-):\n%s", diff)
-		}
+	sameAsOneByOne(t, create, 3, false, func(b *bridge, _ *tales, told []events.Event) []events.Added {
+		return b.take(told...)
 	})
 }
 
 // Callers at once, each of whom tells of a recipient of its own, twice, do what
-// they do one after the other.
+// they do one after the other, in an order of theirs.
 func testTogetherAtOnce(t *testing.T, create func(t *testing.T) storetest.Database) {
+	t.Helper()
+	sameAsOneByOne(t, create, 4, true, (*bridge).atOnce)
+}
+
+// sameAsOneByOne has take store what another bridge stores one by one, for so many
+// recipients, and compares what is left. Own: each caller has its recipient.
+func sameAsOneByOne(
+	t *testing.T, create func(t *testing.T) storetest.Database, recipients int, own bool,
+	take func(b *bridge, s *tales, told []events.Event) []events.Added,
+) {
 	t.Helper()
 	together, alone := opened(t, create), opened(t, create)
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		s := &tales{run: run, now: together.clock.Now(), own: true}
-		for i := range 4 {
+		s := &tales{run: run, now: together.clock.Now(), own: own}
+		for i := range recipients {
 			s.addresses = append(s.addresses, fmt.Sprintf("%d-%d@example.com", run, i))
 		}
 		var at, one []events.Added
@@ -241,10 +231,14 @@ func testTogetherAtOnce(t *testing.T, create func(t *testing.T) storetest.Databa
 			for _, e := range c.told {
 				one = append(one, alone.take(e)...)
 			}
-			at = append(at, together.atOnce(s, c.told)...)
+			at = append(at, take(together, s, c.told)...)
 		}
-		if diff := gocmp.Diff(alone.remains(s, one).sorted(), together.remains(s, at).sorted()); diff != "" {
-			rt.Errorf("at once (+) is not one by one (-):\n%s", diff)
+		want, got := alone.remains(s, one), together.remains(s, at)
+		if own { // who comes first is not said
+			want, got = want.sorted(), got.sorted()
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			rt.Errorf("together (+) is not one by one (-):\n%s", diff)
 		}
 	})
 }

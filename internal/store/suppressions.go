@@ -176,25 +176,24 @@ func cursorAfter(s events.Suppression) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-func (h *History) suppressions(ctx context.Context, rest string, args []any) (found []events.Suppression, err error) {
-	rows, err := h.read.QueryContext(ctx, suppressionsOf+rest, args...)
-	if err != nil {
-		return nil, h.readError(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	found = []events.Suppression{}
-	for rows.Next() {
+func (h *History) suppressions(ctx context.Context, rest string, args []any) ([]events.Suppression, error) {
+	found := []events.Suppression{}
+	err := h.ask(ctx, suppressionsOf+rest, args, func(rows *sql.Rows) error {
 		var (
 			s     events.Suppression
 			since int64
 		)
 		if err := rows.Scan(&s.Address, &s.Scope, &s.Reason, &s.Provider, &s.Detail, &since); err != nil {
-			return nil, h.readError(err)
+			return err
 		}
 		s.Since = moment(since)
 		found = append(found, s)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return found, h.readError(rows.Err())
+	return found, nil
 }
 
 // maxImported is how many suppressions share a transaction.
