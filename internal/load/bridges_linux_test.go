@@ -2,10 +2,8 @@ package load_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -237,27 +235,7 @@ func (f *fleet) eventsOf(t *testing.T, accepted map[string]bool) (ids []string, 
 	t.Helper()
 	seen, last := make(map[string]int), int64(0)
 	for cursor := ""; ; {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
-			"http://"+f.bridges[1].admin+"/api/v1/events?limit=100&type=accepted&after=0&cursor="+cursor, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := web.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var page struct {
-			Items []struct {
-				ID, Recipient string
-				Sequence      int64
-			}
-			Next string `json:"next_cursor"`
-		}
-		err = json.NewDecoder(resp.Body).Decode(&page)
-		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		page := readEvents(t, "http://"+f.bridges[1].admin+"/api/v1/events?limit=100&type=accepted&after=0&cursor="+cursor)
 		for _, e := range page.Items {
 			if e.Sequence <= last {
 				t.Errorf("event %s has the sequence %d after %d", e.ID, e.Sequence, last)

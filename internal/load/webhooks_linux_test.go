@@ -196,28 +196,39 @@ func TestKillInAStormOfWebhooks(t *testing.T) {
 	}
 }
 
+// eventsPage is what a test reads of a page of events.
+type eventsPage struct {
+	Items []struct {
+		ID, Recipient string
+		Sequence      int64
+	}
+	Next string `json:"next_cursor"`
+}
+
+// readEvents reads a page at the address of its query.
+func readEvents(t *testing.T, address string) (page eventsPage) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := web.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
 // storedEvents counts the events of a bridge by id, page by page.
 func storedEvents(t *testing.T, admin string) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
 	for cursor := ""; ; {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, admin+"/api/v1/events?limit=100&type=delivered&cursor="+cursor, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := web.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var page struct {
-			Items []struct{ ID string }
-			Next  string `json:"next_cursor"`
-		}
-		err = json.NewDecoder(resp.Body).Decode(&page)
-		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		page := readEvents(t, admin+"/api/v1/events?limit=100&type=delivered&cursor="+cursor)
 		for _, item := range page.Items {
 			counts[item.ID]++
 		}
